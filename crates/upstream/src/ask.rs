@@ -1,0 +1,137 @@
+//! One question to a remote: sent, authorised, and followed through its redirects to an answer.
+
+use entrepot_oci::RepositoryName;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::Response;
+use url::Url;
+
+use crate::answer::{Answer, content_digest};
+use crate::authorization::Authorization;
+use crate::body::release;
+use crate::error::Error;
+use crate::history::History;
+use crate::limits::REDIRECTS_MAX;
+use crate::reach::redirect_target;
+use crate::remote::Remote;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    pub(crate) repository: &'a RepositoryName,
+    /// What follows `/v2/<repository>/`.
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) accept: &'static str,
+    /// The value of a `Range` header.
+    pub(crate) range: Option<String>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) const fn new(
+        method: Method,
+        repository: &'a RepositoryName,
+        path: String,
+        accept: &'static str,
+    ) -> Self {
+        Self { method, repository, path, query: None, accept, range: None }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(self.accept));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // Wanted by some versions of Harbor and Artifactory, harmless elsewhere.
+        headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+        if let Some(range) = self.range.as_deref().and_then(|range| range.parse().ok()) {
+            headers.insert(RANGE, range);
+        }
+        headers
+    }
+}
+
+impl Remote {
+    /// Asks, and returns the first answer that is not a redirect, whatever its status.
+    pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Error> {
+        let mut url = self.reach().home().clone();
+        url.set_path(&format!("/v2/{}/{}", ask.repository, ask.path));
+        url.set_query(ask.query.as_deref());
+        let mut history = History::new(self.shared_name(), ask.method.clone(), &url);
+        let mut digest = None;
+        // Once the chain has left the remote it stays outside: nobody else can lead our credentials back in.
+        let mut is_home = true;
+        for _ in 0..=REDIRECTS_MAX {
+            let (response, had_password) = if is_home {
+                let asked = self.ask_home(ask, &url, &mut history).await?;
+                self.note_rate_limit(asked.0.headers());
+                asked
+            } else {
+                (self.ask_elsewhere(ask, &url, &mut history).await?, false)
+            };
+            history.answered(&ask.method, &url, response.status().as_u16());
+            digest = digest.or_else(|| content_digest(response.headers()));
+            if !is_redirect(response.status()) {
+                return Ok(Answer { response, digest, history, had_password });
+            }
+            let target = redirect_target(&url, response.headers())
+                .map_err(|reason| Error::BadRedirect { history: Box::new(history.clone()), reason })?;
+            release(response).await;
+            is_home &= self.reach().is_home(&target);
+            url = target;
+        }
+        Err(Error::TooManyRedirects { history: Box::new(history) })
+    }
+
+    /// Asks the remote itself: with what is known to be wanted, and once more when the answer is a challenge that
+    /// can be met. A second 401 is final. Returns whether a password was sent, too.
+    async fn ask_home(&self, ask: &Ask<'_>, url: &Url, history: &mut History) -> Result<(Response, bool), Error> {
+        let authorization = self.authorization(ask.repository, history).await?;
+        let response = self.send(ask, url, authorization.as_ref(), history).await?;
+        let had_password = matches!(authorization, Some(Authorization::Basic(_)));
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok((response, had_password));
+        }
+        match self.meet_challenge(ask.repository, response.headers(), authorization, history).await? {
+            Some(authorization) => {
+                release(response).await;
+                let response = self.send(ask, url, Some(&authorization), history).await?;
+                Ok((response, matches!(authorization, Authorization::Basic(_))))
+            }
+            None => Ok((response, had_password)),
+        }
+    }
+
+    /// Asks where a redirect led: without credentials, and once more with an anonymous token when that is wanted.
+    async fn ask_elsewhere(&self, ask: &Ask<'_>, url: &Url, history: &mut History) -> Result<Response, Error> {
+        let response = self.send(ask, url, None, history).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        match self.meet_foreign_challenge(url, response.headers(), history).await? {
+            Some(authorization) => {
+                release(response).await;
+                self.send(ask, url, Some(&authorization), history).await
+            }
+            None => Ok(response),
+        }
+    }
+
+    async fn send(
+        &self,
+        ask: &Ask<'_>,
+        url: &Url,
+        authorization: Option<&Authorization>,
+        history: &mut History,
+    ) -> Result<Response, Error> {
+        let mut headers = ask.headers();
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization.header());
+        }
+        self.connections().send((&ask.method, url), headers, self.reach().is_guarded(url), history).await
+    }
+}
+
+const fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}

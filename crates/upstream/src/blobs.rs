@@ -1,0 +1,149 @@
+//! Blobs of a remote: their sizes, and their bytes from anywhere on. Verifying them is up to whoever keeps them.
+
+use bytes::Bytes;
+use entrepot_oci::{ByteRange, Digest, RepositoryName};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::Response;
+
+use crate::answer::Answer;
+use crate::ask::Ask;
+use crate::body;
+use crate::error::{ContentError, Error};
+use crate::remote::Remote;
+
+const ACCEPT_BLOBS: &str = "*/*";
+
+/// The bytes of a blob as they come. After an error nothing follows.
+pub type BlobBody = BoxStream<'static, Result<Bytes, Error>>;
+
+/// Which part of a blob is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobFrom {
+    /// All of it.
+    Start,
+    /// Everything from this byte on: a transfer that is resumed.
+    Offset(u64),
+    /// These bytes.
+    Range(ByteRange),
+}
+
+impl BlobFrom {
+    /// The value of the `Range` header, and the first byte asked for.
+    fn range(self) -> (Option<String>, u64) {
+        match self {
+            Self::Start | Self::Offset(0) => (None, 0),
+            Self::Offset(first) => (Some(format!("bytes={first}-")), first),
+            Self::Range(range) => (Some(format!("bytes={}-{}", range.first(), range.last())), range.first()),
+        }
+    }
+}
+
+/// A blob on its way.
+pub struct BlobResponse {
+    /// The position in the blob of the first byte of `body`: the one asked for, or an earlier one. An upstream that
+    /// ignores `Range` sends everything from 0 on, and the caller skips what it has.
+    pub first: u64,
+    /// The size of the whole blob in bytes, if told.
+    pub total: Option<u64>,
+    /// The bytes. Each piece must come within the stall timeout; a body that ends before the length that was announced
+    /// ends in [`Error::Interrupted`].
+    pub body: BlobBody,
+}
+
+impl std::fmt::Debug for BlobResponse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("BlobResponse");
+        debug.field("first", &self.first).field("total", &self.total).finish_non_exhaustive()
+    }
+}
+
+impl Remote {
+    /// Asks for the size of a blob, in bytes; `None` when it is there and the upstream does not tell its size.
+    ///
+    /// Where HEAD is refused (public.ecr.aws, signed storage) a GET of the first byte is asked instead.
+    pub async fn head_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error> {
+        let mut ask = Ask::new(Method::HEAD, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
+        let answer = self.ask(&ask).await?;
+        if !matches!(answer.status().as_u16(), 401 | 403 | 405) {
+            let answer = answer.success(self.timeouts()).await?;
+            return Ok(content_length(answer.response.headers()));
+        }
+        ask.method = Method::GET;
+        ask.range = Some("bytes=0-0".to_owned());
+        let answer = self.ask(&ask).await?;
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            // Only an empty blob has no first byte.
+            let total = content_range(answer.response.headers()).map_or(Some(0), |range| range.total);
+            return Ok(total);
+        }
+        let answer = answer.success(self.timeouts()).await?;
+        Ok(extent(&answer, 0)?.1)
+    }
+
+    /// Fetches a blob, or a part of it. Whether the bytes are those of `digest` is for the caller to verify.
+    pub async fn get_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        from: BlobFrom,
+    ) -> Result<BlobResponse, Error> {
+        let (range, asked) = from.range();
+        let mut ask = Ask::new(Method::GET, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
+        ask.range = range;
+        let answer = self.ask(&ask).await?.success(self.timeouts()).await?;
+        body::refuse_encoded(answer.response.headers(), &answer.history)?;
+        let (first, total) = extent(&answer, asked)?;
+        Ok(BlobResponse { first, total, body: self.pieces(answer) })
+    }
+
+    fn pieces(&self, answer: Answer) -> BlobBody {
+        let stall = self.timeouts().stall;
+        let Answer { response, history, .. } = answer;
+        let next = move |state: Option<Response>| {
+            let history = history.clone();
+            async move {
+                let mut response = state?;
+                match body::piece_within(&mut response, stall, &history).await {
+                    Ok(Some(piece)) => Some((Ok(piece), Some(response))),
+                    Ok(None) => None,
+                    Err(error) => Some((Err(error), None)),
+                }
+            }
+        };
+        stream::unfold(Some(response), next).boxed()
+    }
+}
+
+/// Where the body of a success begins, and how large the whole is. A body that begins behind `asked` is useless.
+fn extent(answer: &Answer, asked: u64) -> Result<(u64, Option<u64>), Error> {
+    let headers = answer.response.headers();
+    if answer.status() != StatusCode::PARTIAL_CONTENT {
+        return Ok((0, content_length(headers)));
+    }
+    match content_range(headers) {
+        Some(range) if range.first <= asked => Ok((range.first, range.total)),
+        _ => Err(answer.invalid(ContentError::Range)),
+    }
+}
+
+struct ContentRange {
+    first: u64,
+    total: Option<u64>,
+}
+
+/// `bytes 0-9/100`, `bytes 0-9/*` and, of a 416, `bytes */100`.
+fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    let (range, total) = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+    let first = match range.trim() {
+        "*" => 0,
+        range => range.split_once('-')?.0.parse().ok()?,
+    };
+    Some(ContentRange { first, total: total.trim().parse().ok() })
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,215 @@
+//! The crate's error: what an upstream did instead of what it was asked for.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_oci::{Digest, ManifestError};
+
+use crate::{History, RedactedUrl};
+
+/// The cause behind an [`Error`], shared so that errors can be cloned to everyone who waits for one request.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Why an upstream did not give what it was asked for. Each variant carries its [`History`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the one undocumented field is `history`, which is the same in every variant")]
+pub enum Error {
+    /// 404: there is no such content, repository, or both.
+    #[error("{history}: not found")]
+    NotFound { history: Box<History> },
+    /// 401 or 403 after the proper flow, or a token endpoint that refuses an anonymous caller: private, or not there.
+    #[error("{history}: not found or private")]
+    Denied { history: Box<History> },
+    /// The configured credentials were refused: for the operator to put right.
+    #[error("{history}: the configured credentials were refused")]
+    CredentialsRefused { history: Box<History> },
+    /// 429, from the registry or its token endpoint.
+    #[error("{history}: too many requests, again in {} s", retry_after.as_secs())]
+    RateLimited {
+        history: Box<History>,
+        /// When to come back: what the upstream said in whole seconds from 1 on, or a guess.
+        retry_after: Duration,
+    },
+    /// Another refusal: 400, 405, 406, 410, 416, 451 and the like.
+    #[error("{history}: refused")]
+    Rejected {
+        history: Box<History>,
+        /// The status.
+        status: u16,
+    },
+    /// 408 or 5xx.
+    #[error("{history}: unavailable")]
+    Unavailable {
+        history: Box<History>,
+        /// The status.
+        status: u16,
+        /// When to come back, if the upstream said so.
+        retry_after: Option<Duration>,
+    },
+    /// No connection: the name, the network, or TLS.
+    #[error("{history}: cannot be reached")]
+    Unreachable {
+        history: Box<History>,
+        /// What the connection failed at.
+        #[source]
+        source: Source,
+    },
+    /// The host has an address that is not public, and is not listed. Nothing was sent.
+    #[error(
+        "{history}: {host} has the address {address}, which is not public; list the host as an upstream or as trusted to allow it"
+    )]
+    AddressRefused {
+        history: Box<History>,
+        /// The host.
+        host: String,
+        /// The first of its addresses that is not public.
+        address: IpAddr,
+    },
+    /// The challenge names a realm that may not be asked for a token. Nothing was sent to it.
+    #[error("{history}: the token realm {realm} is not trusted; list its host as trusted to allow it")]
+    UntrustedRealm {
+        history: Box<History>,
+        /// The realm.
+        realm: RedactedUrl,
+    },
+    /// No answer, or no more of it, in time.
+    #[error("{history}: nothing came for {} ms", waited.as_millis())]
+    Timeout {
+        history: Box<History>,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The connection broke before the answer was whole.
+    #[error("{history}: the connection broke")]
+    Interrupted {
+        history: Box<History>,
+        /// What the connection failed at.
+        #[source]
+        source: Source,
+    },
+    /// A redirect from redirect to redirect.
+    #[error("{history}: too many redirects")]
+    TooManyRedirects { history: Box<History> },
+    /// A redirect that is not followed.
+    #[error("{history}: {reason}")]
+    BadRedirect {
+        history: Box<History>,
+        /// What is wrong with it.
+        reason: RedirectError,
+    },
+    /// The content is not what its digest names. None of it may be used.
+    #[error("{history}: the content is not {expected}")]
+    DigestMismatch {
+        history: Box<History>,
+        /// What was asked for, or announced with the content.
+        expected: Digest,
+    },
+    /// The answer is not what was asked for.
+    #[error("{history}: {reason}")]
+    InvalidContent {
+        history: Box<History>,
+        /// What is wrong with it.
+        #[source]
+        reason: ContentError,
+    },
+    /// The answer is larger than anything that is read.
+    #[error("{history}: the answer is larger than the {limit} allowed")]
+    TooLarge {
+        history: Box<History>,
+        /// The limit that was passed, in bytes, entries or pages.
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// What happened on the way.
+    pub fn history(&self) -> &History {
+        match self {
+            Self::NotFound { history }
+            | Self::Denied { history }
+            | Self::CredentialsRefused { history }
+            | Self::RateLimited { history, .. }
+            | Self::Rejected { history, .. }
+            | Self::Unavailable { history, .. }
+            | Self::Unreachable { history, .. }
+            | Self::AddressRefused { history, .. }
+            | Self::UntrustedRealm { history, .. }
+            | Self::Timeout { history, .. }
+            | Self::Interrupted { history, .. }
+            | Self::TooManyRedirects { history }
+            | Self::BadRedirect { history, .. }
+            | Self::DigestMismatch { history, .. }
+            | Self::InvalidContent { history, .. }
+            | Self::TooLarge { history, .. } => history,
+        }
+    }
+
+    /// Whether the same request may well succeed in a moment.
+    pub const fn is_temporary(&self) -> bool {
+        match self {
+            Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Interrupted { .. } => true,
+            Self::NotFound { .. }
+            | Self::Denied { .. }
+            | Self::CredentialsRefused { .. }
+            | Self::Rejected { .. }
+            | Self::AddressRefused { .. }
+            | Self::UntrustedRealm { .. }
+            | Self::TooManyRedirects { .. }
+            | Self::BadRedirect { .. }
+            | Self::DigestMismatch { .. }
+            | Self::InvalidContent { .. }
+            | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectError {
+    /// No `Location`, or an empty one.
+    #[error("the redirect leads nowhere")]
+    LocationMissing,
+    /// `Location` is not a URL.
+    #[error("the redirect leads to what is not a URL")]
+    LocationMalformed,
+    /// Another scheme than http and https.
+    #[error("the redirect leads to a scheme other than http and https")]
+    Scheme,
+    /// From https to http.
+    #[error("the redirect leads from https to http")]
+    Downgrade,
+    /// The URL carries a user or password.
+    #[error("the redirect carries a user")]
+    Userinfo,
+}
+
+/// Why an answer is not what was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ContentError {
+    /// A web page, as captive portals, firewalls and login walls send it.
+    #[error("a web page came instead of content")]
+    WebPage,
+    /// The bytes are not a manifest that can be used.
+    #[error("{0}")]
+    Manifest(#[source] Arc<ManifestError>),
+    /// The document is not the JSON that it should be.
+    #[error("the answer is not the document that was asked for")]
+    Json(#[source] Arc<serde_json::Error>),
+    /// A `Content-Encoding` that was not asked for: the bytes have no digest as they are.
+    #[error("the answer is encoded as {encoding:?}, which was not asked for")]
+    Encoded {
+        /// The header.
+        encoding: String,
+    },
+    /// A `Content-Range` that does not say where the bytes belong, or says a place behind the one asked for.
+    #[error("the answer does not begin where it was asked to")]
+    Range,
+    /// A token endpoint that gives no usable token.
+    #[error("the token endpoint gave no token")]
+    TokenMissing,
+}

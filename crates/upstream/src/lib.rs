@@ -1,0 +1,45 @@
+//! A client of other registries: what the pull-through cache knows of the world outside.
+//!
+//! [`Remotes`] turns the name of a host into a [`Remote`], and a [`Remote`] is asked for manifests, blobs, tags and
+//! referrers, by GET and HEAD alone. Challenges, tokens, redirects and pages are dealt with in here; nothing is
+//! cached but tokens, and nothing is retried behind the caller's back but a request whose token had gone stale.
+//!
+//! The one key decision: **whatever an upstream says leads only to public addresses.** A redirect or the realm of
+//! a challenge comes from the network; it is followed through a resolver that refuses private addresses at
+//! connect time, except to the authority that the operator listed and the hosts that he listed with it. And
+//! credentials leave for nobody but the upstream itself and a realm that it may be trusted with.
+
+mod address;
+mod answer;
+mod ask;
+mod authorization;
+mod blobs;
+mod body;
+mod challenge;
+mod config;
+mod connections;
+mod error;
+mod history;
+mod limits;
+mod manifests;
+mod pages;
+mod rate_limit;
+mod reach;
+mod referrers;
+mod remote;
+mod remotes;
+mod resolver;
+mod retry_after;
+mod tags;
+mod token_cache;
+mod token_request;
+
+pub use address::is_public;
+pub use blobs::{BlobBody, BlobFrom, BlobResponse};
+pub use config::{ConfigError, Hosts, Lookup, RemotesConfig, Timeouts, UpstreamConfig};
+pub use error::{ContentError, Error, RedirectError, Source};
+pub use history::{History, RedactedUrl, Reported};
+pub use manifests::{FetchedManifest, ManifestHead};
+pub use rate_limit::RateLimit;
+pub use remote::Remote;
+pub use remotes::{Remotes, ResolveError};

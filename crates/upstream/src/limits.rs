@@ -1,0 +1,67 @@
+//! Everything has a limit: the constants of this crate, and what happens at each.
+
+use std::time::Duration;
+
+/// Redirects that one request follows. The next one is `Error::TooManyRedirects`.
+pub(crate) const REDIRECTS_MAX: usize = 5;
+
+/// Bytes read of the body of a refusal, for its error codes. A longer body counts as one without codes.
+pub(crate) const ERROR_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Error entries kept of a refusal. The rest is left out.
+pub(crate) const REPORTED_MAX: usize = 5;
+
+/// Characters kept of a code or message that an upstream wrote. The rest is cut off.
+pub(crate) const REPORTED_CHARACTERS_MAX: usize = 300;
+
+/// How long the rest of an answer that nobody needs may take, so that its connection can be used again. Then the
+/// connection is closed.
+pub(crate) const RELEASE_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Bytes of the answer of a token endpoint. More is `Error::TooLarge`.
+pub(crate) const TOKEN_BODY_BYTES_MAX: usize = 128 * 1024;
+
+/// The lifetime of a token whose endpoint names none.
+pub(crate) const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_mins(1);
+
+/// The longest that a token is used, whatever its endpoint says.
+pub(crate) const TOKEN_LIFETIME_MAX: Duration = Duration::from_hours(1);
+
+/// A token is given up this long before its end, or a tenth of its life when that is shorter.
+pub(crate) const TOKEN_MARGIN_MAX: Duration = Duration::from_secs(15);
+
+/// Tokens kept for one remote. Beyond, the one that would expire first goes.
+pub(crate) const TOKENS_MAX: usize = 1024;
+
+/// An expired token is out of memory this long after its end at the latest.
+pub(crate) const TOKEN_SWEEP_INTERVAL_MAX: Duration = Duration::from_mins(1);
+
+/// After refused credentials, how long the refusal is repeated without asking again: bad logins lock accounts.
+pub(crate) const CREDENTIALS_BACK_OFF: Duration = Duration::from_mins(1);
+
+/// Bytes of one page of tags or referrers. More is `Error::TooLarge`.
+pub(crate) const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Pages of one list. More is `Error::TooLarge`.
+pub(crate) const PAGES_MAX: usize = 1000;
+
+/// Tags asked for at once: the most that ECR allows.
+pub(crate) const TAGS_PER_PAGE: usize = 1000;
+
+/// Entries of one list. More is `Error::TooLarge`, since a list with holes would be a lie.
+pub(crate) const ENTRIES_MAX: usize = 250_000;
+
+/// What a 429 without a readable `Retry-After` is taken to say.
+pub(crate) const RETRY_AFTER_DEFAULT: Duration = Duration::from_mins(1);
+
+/// The longest `Retry-After` that is believed: the window of Docker Hub.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_hours(6);
+
+/// Remotes kept for hosts that no configuration lists. Beyond, the one used longest ago is forgotten.
+pub(crate) const UNLISTED_REMOTES_MAX: usize = 256;
+
+/// Idle connections kept to one authority. Beyond, they are closed after their request.
+pub(crate) const IDLE_CONNECTIONS_MAX: usize = 16;
+
+/// How long a connection is kept idle.
+pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(30);

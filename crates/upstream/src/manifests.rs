@@ -1,0 +1,118 @@
+//! Manifests of a remote: asked for their digest, fetched, and verified before anyone sees them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use entrepot_oci::{Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, RepositoryName, TagOrDigest};
+use http::Method;
+use http::header::CONTENT_LENGTH;
+
+use crate::answer::Answer;
+use crate::ask::Ask;
+use crate::error::{ContentError, Error};
+use crate::remote::Remote;
+
+/// Every type that can be stored, in one list. Never the client's own: a narrow one makes some registries convert
+/// the manifest, and the cache would hold what others did not ask for.
+const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.oci.artifact.manifest.v1+json;q=0.5, */*;q=0.1";
+
+/// What an upstream tells of a manifest without sending it. It is not verified: what counts is what is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestHead {
+    /// Its digest; `None` when the upstream does not tell, so that only fetching it helps.
+    pub digest: Option<Digest>,
+    /// Its type, if told.
+    pub media_type: Option<MediaType>,
+    /// Its size in bytes, if told.
+    pub size: Option<u64>,
+}
+
+/// A manifest as it was received, and the digest that it was verified by.
+#[derive(Clone, Debug)]
+pub struct FetchedManifest {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The digest that was asked for; by a tag, that of the bytes.
+    pub digest: Digest,
+}
+
+impl Remote {
+    /// Asks what `reference` names now, without spending what registries count as a pull.
+    ///
+    /// Where HEAD is refused (401, 403, 405: storage behind a redirect signs for GET alone) the answer is a head
+    /// that tells nothing, and a GET tells the truth.
+    pub async fn head_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &TagOrDigest,
+    ) -> Result<ManifestHead, Error> {
+        let answer = self.ask_manifest(Method::HEAD, repository, reference).await?;
+        if matches!(answer.status().as_u16(), 401 | 403 | 405) && !answer.had_password {
+            return Ok(ManifestHead { digest: answer.digest, media_type: None, size: None });
+        }
+        let answer = answer.success(self.timeouts()).await?;
+        let digest = match reference {
+            TagOrDigest::Digest(asked) => Some(announced_as(asked, &answer)?),
+            TagOrDigest::Tag(_) => answer.digest.clone(),
+        };
+        let length = answer.response.headers().get(CONTENT_LENGTH);
+        let size = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok(ManifestHead { digest, media_type: answer.media_type(), size })
+    }
+
+    /// Fetches a manifest of at most [`MANIFEST_BYTES_MAX`] bytes.
+    ///
+    /// By a digest, its bytes are verified against it. By a tag, against the digest that the upstream announces, if it
+    /// does, and the digest is `sha256` of the bytes otherwise.
+    pub async fn get_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &TagOrDigest,
+    ) -> Result<FetchedManifest, Error> {
+        let answer = self.ask_manifest(Method::GET, repository, reference).await?;
+        let mut answer = answer.success(self.timeouts()).await?;
+        let bytes = answer.document(MANIFEST_BYTES_MAX, self.timeouts()).await?;
+        let digest = verify(reference, &bytes, &answer)?;
+        let manifest = Manifest::parse(bytes, answer.media_type().as_ref())
+            .map_err(|error| answer.invalid(ContentError::Manifest(Arc::new(error))))?;
+        Ok(FetchedManifest { manifest, digest })
+    }
+
+    async fn ask_manifest(
+        &self,
+        method: Method,
+        repository: &RepositoryName,
+        reference: &TagOrDigest,
+    ) -> Result<Answer, Error> {
+        let ask = Ask::new(method, repository, format!("manifests/{reference}"), ACCEPT_MANIFESTS);
+        self.ask(&ask).await
+    }
+}
+
+/// `asked`, unless the upstream announces other content under a digest of the same algorithm.
+fn announced_as(asked: &Digest, answer: &Answer) -> Result<Digest, Error> {
+    match &answer.digest {
+        Some(told) if told.algorithm() == asked.algorithm() && told != asked => Err(mismatch(asked, answer)),
+        _ => Ok(asked.clone()),
+    }
+}
+
+fn verify(reference: &TagOrDigest, bytes: &Bytes, answer: &Answer) -> Result<Digest, Error> {
+    let expected = match reference {
+        TagOrDigest::Digest(asked) => Some(asked),
+        TagOrDigest::Tag(_) => answer.digest.as_ref(),
+    };
+    match expected {
+        Some(expected) if expected.names(bytes) => Ok(expected.clone()),
+        Some(expected) => Err(mismatch(expected, answer)),
+        None => Ok(Algorithm::Sha256.digest(bytes)),
+    }
+}
+
+fn mismatch(expected: &Digest, answer: &Answer) -> Error {
+    Error::DigestMismatch { history: Box::new(answer.history.clone()), expected: expected.clone() }
+}

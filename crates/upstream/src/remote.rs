@@ -1,0 +1,184 @@
+//! One upstream registry: who it is, and what its questions are asked with. The questions are in the modules beside.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use entrepot_oci::RepositoryName;
+use http::HeaderMap;
+use url::{Host, Url};
+
+use crate::authorization::{Credentials, Wanted};
+use crate::config::Timeouts;
+use crate::connections::Connections;
+use crate::rate_limit::RateLimit;
+use crate::reach::Reach;
+use crate::token_cache::TokenCache;
+
+/// The names of Docker Hub, which are one registry. The first is what it is called, the second serves the API.
+pub(crate) const DOCKER_HUB: [&str; 4] =
+    ["docker.io", "registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"];
+
+/// A registry that content is pulled from.
+///
+/// Learns how it wants to be asked from its first challenge, keeps its tokens, and never holds content. Shared by
+/// everyone who pulls from it.
+pub struct Remote {
+    name: Arc<str>,
+    origin: String,
+    is_docker_hub: bool,
+    reach: Reach,
+    credentials: Option<Credentials>,
+    connections: Arc<Connections>,
+    tokens: TokenCache,
+    wanted: Mutex<Wanted>,
+    rate_limit: Mutex<Option<RateLimit>>,
+}
+
+/// What distinguishes one remote from another.
+pub(crate) struct Identity {
+    pub(crate) name: Arc<str>,
+    pub(crate) origin: String,
+    pub(crate) is_docker_hub: bool,
+    pub(crate) reach: Reach,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+impl Remote {
+    pub(crate) fn new(identity: Identity, connections: Arc<Connections>) -> Self {
+        let Identity { name, origin, is_docker_hub, reach, credentials } = identity;
+        let (tokens, wanted, rate_limit) = (TokenCache::default(), Mutex::default(), Mutex::default());
+        Self { name, origin, is_docker_hub, reach, credentials, connections, tokens, wanted, rate_limit }
+    }
+
+    /// What its content is cached under: the authority of its URL as one component of a repository name, such as
+    /// `registry-1.docker.io`, `registry.corp__5000` or `ip6__0-0-0-0-0-0-0-1__5000`.
+    ///
+    /// Names of one URL share it; a name that is given another URL changes it. A port is left out where it is that
+    /// of https, and only there, so that http and https on one host differ.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// What people call it: the configured name, or the host of one that is not listed.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether an account is configured, so that what is pulled may be private.
+    pub const fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// The repository that `name` means here: Docker Hub's names of one component are below `library/`.
+    pub fn repository(&self, name: &RepositoryName) -> RepositoryName {
+        if !self.is_docker_hub || !name.is_single_component() {
+            return name.clone();
+        }
+        // A name too long to be put below `library` cannot exist there; asked as it is, it is not found.
+        name.below("library").unwrap_or_else(|_| name.clone())
+    }
+
+    /// What the remote last said is left of its budget of pulls, if it ever did.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what an answer of the remote itself says of its budget.
+    pub(crate) fn note_rate_limit(&self, headers: &HeaderMap) {
+        if let Some(told) = RateLimit::read(headers) {
+            *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        }
+    }
+
+    /// Whether it is Docker Hub, under whichever of its names.
+    pub(crate) const fn is_docker_hub(&self) -> bool {
+        self.is_docker_hub
+    }
+
+    pub(crate) const fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    pub(crate) const fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    pub(crate) const fn tokens(&self) -> &TokenCache {
+        &self.tokens
+    }
+
+    pub(crate) const fn wanted_lock(&self) -> &Mutex<Wanted> {
+        &self.wanted
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    pub(crate) fn shared_connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.connections)
+    }
+
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        self.connections.timeouts()
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Remote")
+            .field("name", &self.name)
+            .field("origin", &self.origin)
+            .field("has_credentials", &self.has_credentials())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The origin of `url`, or `None` when its host cannot be spelled as a component.
+///
+/// Unambiguous: `__` separates nothing but the port and the mark of an IPv6 address, which no host has inside.
+pub(crate) fn origin(url: &Url) -> Option<String> {
+    let host = match url.host()? {
+        Host::Domain(host) if host.contains("__") => return None,
+        Host::Domain(host) => host.to_owned(),
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => format!("ip6__{}", address.segments().map(|segment| format!("{segment:x}")).join("-")),
+    };
+    let origin = match url.port_or_known_default()? {
+        443 if url.scheme() == "https" => host,
+        port => format!("{host}__{port}"),
+    };
+    let name: RepositoryName = origin.parse().ok()?;
+    name.is_single_component().then_some(origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_one_legal_component_and_unambiguous() {
+        let rows = [
+            ("https://registry-1.docker.io", Some("registry-1.docker.io")),
+            ("https://registry.corp:5000", Some("registry.corp__5000")),
+            ("https://REGISTRY.corp:443/", Some("registry.corp")),
+            ("http://registry.corp", Some("registry.corp__80")),
+            ("http://registry.corp:443", Some("registry.corp__443")),
+            ("http://127.0.0.1:5000", Some("127.0.0.1__5000")),
+            ("http://[::1]:5000", Some("ip6__0-0-0-0-0-0-0-1__5000")),
+            ("https://[2001:DB8::1]", Some("ip6__2001-db8-0-0-0-0-0-1")),
+            ("https://xn--bcher-kva.example", Some("xn--bcher-kva.example")),
+            ("http://my_registry:5000", Some("my_registry__5000")),
+            ("http://a__5000:5000", None),
+            ("https://registry.corp.", None),
+        ];
+        for (url, expected) in rows {
+            assert_eq!(origin(&url.parse().unwrap()).as_deref(), expected, "{url}");
+        }
+    }
+}

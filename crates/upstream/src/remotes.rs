@@ -1,0 +1,241 @@
+//! All remotes: which host in a path is which registry, and which hosts may be asked at all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use entrepot_oci::RepositoryName;
+use secrecy::ExposeSecret as _;
+use url::{Host, Url};
+
+use crate::authorization::Credentials;
+use crate::config::{ConfigError, Hosts, RemotesConfig, UpstreamConfig};
+use crate::connections::Connections;
+use crate::limits::UNLISTED_REMOTES_MAX;
+use crate::reach::{Reach, TrustedHost};
+use crate::remote::{DOCKER_HUB, Identity, Remote, origin};
+
+/// All remotes: those that the operator lists, and those that clients name.
+#[derive(Debug)]
+pub struct Remotes {
+    hosts: Hosts,
+    listed: HashMap<String, Arc<Remote>>,
+    unlisted: Mutex<Unlisted>,
+    connections: Arc<Connections>,
+}
+
+/// The remotes of hosts that clients named, bounded: names cannot grow memory.
+#[derive(Debug, Default)]
+struct Unlisted {
+    by_host: HashMap<String, (Arc<Remote>, u64)>,
+    uses: u64,
+}
+
+/// Why a host in a path leads to no remote.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// Only listed upstreams may be asked, and this is none of them.
+    #[error("the upstream {host:?} is not listed here: the operator can add it as [[proxy.upstream]]")]
+    NotListed {
+        /// The host.
+        host: String,
+    },
+    /// Neither the name of a listed upstream nor a public host.
+    #[error(
+        "{host:?} is neither a listed upstream nor the name of a public host such as ghcr.io: an address, a port or \
+         an internal name must be listed as [[proxy.upstream]]"
+    )]
+    NotAHost {
+        /// What stands in the place of the host.
+        host: String,
+    },
+}
+
+impl Remotes {
+    /// Sets up the listed upstreams. Nothing is connected to yet.
+    ///
+    /// # Errors
+    /// Each [`ConfigError`] names the upstream and what is wrong with it.
+    pub fn new(config: RemotesConfig) -> Result<Self, ConfigError> {
+        let RemotesConfig { hosts, upstreams, timeouts, resolve_overrides } = config;
+        let connections = Arc::new(Connections::new(timeouts, &resolve_overrides)?);
+        let mut listed = HashMap::new();
+        let mut by_origin: HashMap<String, (Arc<Remote>, &UpstreamConfig)> = HashMap::new();
+        for upstream in &upstreams {
+            let remote = Arc::new(Remote::new(identity(upstream)?, Arc::clone(&connections)));
+            for name in names(upstream, &remote) {
+                check_name(&name)?;
+                if listed.insert(name.clone(), Arc::clone(&remote)).is_some() {
+                    return Err(ConfigError::DuplicateName { name });
+                }
+            }
+            match by_origin.get(remote.origin()) {
+                Some((_, first)) if !is_same_account(first, upstream) => {
+                    let (first, second) = (first.name.clone(), upstream.name.clone());
+                    return Err(ConfigError::CredentialsDiffer { first, second });
+                }
+                Some(_) => {}
+                None => {
+                    by_origin.insert(remote.origin().to_owned(), (remote, upstream));
+                }
+            }
+        }
+        // Under its origin a listed upstream is found too: else its host, named in a path, would be a second remote
+        // with the same cache and without the account.
+        for (origin, (remote, _)) in by_origin {
+            listed.entry(origin).or_insert(remote);
+        }
+        Ok(Self { hosts, listed, unlisted: Mutex::default(), connections })
+    }
+
+    /// The remote that `host`, the component behind `proxy/` in a path, stands for.
+    pub fn resolve(&self, host: &str) -> Result<Arc<Remote>, ResolveError> {
+        if let Some(remote) = self.listed.get(host) {
+            return Ok(Arc::clone(remote));
+        }
+        if self.hosts == Hosts::Listed {
+            return Err(ResolveError::NotListed { host: host.to_owned() });
+        }
+        let is_docker_hub = DOCKER_HUB.contains(&host);
+        let (name, host) = if is_docker_hub { (DOCKER_HUB[0], DOCKER_HUB[1]) } else { (host, host) };
+        let not_a_host = || ResolveError::NotAHost { host: host.to_owned() };
+        let url = public_url(host).ok_or_else(not_a_host)?;
+        let origin = origin(&url).ok_or_else(not_a_host)?;
+        let make = || {
+            let reach = Reach::unlisted(url);
+            let identity = Identity { name: name.into(), origin, is_docker_hub, reach, credentials: None };
+            Arc::new(Remote::new(identity, Arc::clone(&self.connections)))
+        };
+        // Every change is whole before the next: a panic elsewhere leaves nothing half-written.
+        let mut unlisted = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(unlisted.get(host, make))
+    }
+
+    /// The listed upstreams, each once, by name.
+    pub fn listed(&self) -> Vec<Arc<Remote>> {
+        let mut remotes: Vec<_> = self.listed.values().cloned().collect();
+        remotes.sort_by(|one, other| one.name().cmp(other.name()));
+        remotes.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        remotes
+    }
+}
+
+impl Unlisted {
+    fn get(&mut self, host: &str, make: impl FnOnce() -> Arc<Remote>) -> Arc<Remote> {
+        self.uses += 1;
+        if let Some((remote, used)) = self.by_host.get_mut(host) {
+            *used = self.uses;
+            return Arc::clone(remote);
+        }
+        if self.by_host.len() >= UNLISTED_REMOTES_MAX {
+            let oldest = self.by_host.iter().min_by_key(|(_, (_, used))| *used).map(|(host, _)| host.clone());
+            oldest.and_then(|host| self.by_host.remove(&host));
+        }
+        let remote = make();
+        self.by_host.insert(host.to_owned(), (Arc::clone(&remote), self.uses));
+        remote
+    }
+}
+
+/// Who a listed upstream is.
+fn identity(upstream: &UpstreamConfig) -> Result<Identity, ConfigError> {
+    let problem = |problem| ConfigError::Url { upstream: upstream.name.clone(), problem };
+    let mut url = upstream.url.clone();
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(problem("is neither http nor https"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(problem("carries a user, which belongs into username and password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(problem("has a query"));
+    }
+    if url.path() != "/" {
+        return Err(problem("has a path"));
+    }
+    let is_hub_host = url.scheme() == "https" && url.host_str().is_some_and(|host| DOCKER_HUB.contains(&host));
+    if is_hub_host && url.port().is_none() {
+        // Of its names one alone serves the API.
+        url.set_host(Some(DOCKER_HUB[1])).map_err(|_| problem("has no host"))?;
+    }
+    let is_docker_hub = is_hub_host || own_names(upstream).any(|name| DOCKER_HUB.contains(&name.as_str()));
+    let origin = origin(&url).ok_or_else(|| problem("has a host that cannot stand in a path"))?;
+    let trusted = upstream.trusted_hosts.iter().map(|entry| {
+        let refused = || ConfigError::TrustedHost { upstream: upstream.name.clone(), entry: entry.clone() };
+        TrustedHost::parse(entry).ok_or_else(refused)
+    });
+    Ok(Identity {
+        name: upstream.name.as_str().into(),
+        origin,
+        is_docker_hub,
+        reach: Reach::listed(url, trusted.collect::<Result<_, _>>()?),
+        credentials: credentials(upstream)?,
+    })
+}
+
+fn credentials(upstream: &UpstreamConfig) -> Result<Option<Credentials>, ConfigError> {
+    match (&upstream.username, &upstream.password) {
+        (_, Some(password)) => {
+            let username = upstream.username.clone().unwrap_or_default();
+            Ok(Some(Credentials { username, password: password.clone() }))
+        }
+        (Some(_), None) => Err(ConfigError::PasswordMissing { upstream: upstream.name.clone() }),
+        (None, None) => Ok(None),
+    }
+}
+
+fn own_names(upstream: &UpstreamConfig) -> impl Iterator<Item = &String> {
+    std::iter::once(&upstream.name).chain(&upstream.aliases)
+}
+
+/// Every name of a listed upstream. One that is Docker Hub has all names of Docker Hub.
+fn names(upstream: &UpstreamConfig, remote: &Remote) -> Vec<String> {
+    let mut names: Vec<String> = own_names(upstream).cloned().collect();
+    if remote.is_docker_hub() {
+        let hub = DOCKER_HUB.map(str::to_owned);
+        names.extend(hub.into_iter().filter(|name| !own_names(upstream).any(|own| own == name)));
+    }
+    names
+}
+
+fn check_name(name: &str) -> Result<(), ConfigError> {
+    match name.parse::<RepositoryName>() {
+        Ok(parsed) if parsed.is_single_component() => Ok(()),
+        _ => Err(ConfigError::Name { name: name.to_owned() }),
+    }
+}
+
+fn is_same_account(one: &UpstreamConfig, other: &UpstreamConfig) -> bool {
+    let password = |upstream: &UpstreamConfig| upstream.password.as_ref().map(|text| text.expose_secret().to_owned());
+    one.username == other.username && password(one) == password(other)
+}
+
+/// The URL of a host that may be public: a DNS name of at least two labels, and no way to write an address.
+fn public_url(host: &str) -> Option<Url> {
+    let is_label = |label: &str| {
+        let is_word = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        is_word && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let top = host.rsplit('.').next()?;
+    if host.len() > 253 || !host.contains('.') || !host.split('.').all(is_label) || top == "localhost" {
+        return None;
+    }
+    let url = Url::parse(&format!("https://{host}/")).ok()?;
+    // `127.1` and `0x7f.0.0.1` are names by their letters and addresses by the URL standard.
+    matches!(url.host(), Some(Host::Domain(_))).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remotes_that_clients_name_are_bounded_and_the_oldest_goes_first() {
+        let remotes = Remotes::new(RemotesConfig::default()).unwrap();
+        let first = remotes.resolve("first.example").unwrap();
+        for number in 0..UNLISTED_REMOTES_MAX * 2 {
+            remotes.resolve(&format!("host{number}.example")).unwrap();
+            assert!(Arc::ptr_eq(&first, &remotes.resolve("first.example").unwrap()), "what is in use stays");
+        }
+        assert_eq!(remotes.unlisted.lock().unwrap().by_host.len(), UNLISTED_REMOTES_MAX);
+    }
+}

@@ -1,0 +1,86 @@
+//! Resolution of names with the address guard: what is checked here is what is connected to.
+
+use std::net::{IpAddr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use crate::address::is_public;
+use crate::config::Lookup;
+
+/// Resolves for one HTTP client.
+pub(crate) struct Resolver {
+    /// Whether every address must be public.
+    pub(crate) is_guarded: bool,
+    /// Asked before DNS.
+    pub(crate) lookup: Lookup,
+}
+
+/// A host has an address that is not public.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{host} has the address {address}, which is not public")]
+pub(crate) struct NotPublic {
+    pub(crate) host: String,
+    pub(crate) address: IpAddr,
+}
+
+impl Resolve for Resolver {
+    /// Resolves, and refuses the whole answer when one address of it is not public: such a mixture is what an attack
+    /// by rebinding looks like, and hardly ever anything else. The client connects to the addresses returned
+    /// here without asking again, so there is nothing between the check and the use.
+    fn resolve(&self, name: Name) -> Resolving {
+        let (is_guarded, lookup) = (self.is_guarded, self.lookup.clone());
+        Box::pin(async move {
+            let host = name.as_str();
+            let addresses: Vec<SocketAddr> = match lookup.answer(host) {
+                Some(addresses) => addresses,
+                None => tokio::net::lookup_host((host, 0)).await?.collect(),
+            };
+            let refused = addresses.iter().map(SocketAddr::ip).find(|address| is_guarded && !is_public(*address));
+            if let Some(address) = refused {
+                return Err(NotPublic { host: host.to_owned(), address }.into());
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    async fn resolve(resolver: &Resolver) -> Result<Vec<String>, String> {
+        let answer = resolver.resolve("registry.example".parse().unwrap()).await;
+        answer.map(|found| found.map(|found| found.to_string()).collect()).map_err(|error| error.to_string())
+    }
+
+    fn answering(is_guarded: bool, answers: &'static [&'static [&'static str]]) -> Resolver {
+        let asked = AtomicUsize::new(0);
+        let lookup = Lookup::by(move |_| {
+            let answer = answers[asked.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1)];
+            Some(answer.iter().map(|address| address.parse().unwrap()).collect())
+        });
+        Resolver { is_guarded, lookup }
+    }
+
+    #[tokio::test]
+    async fn c2_a_name_that_is_rebound_is_refused_when_it_turns_private() {
+        let resolver = answering(true, &[&["8.8.8.8:0"], &["127.0.0.1:0"]]);
+        assert_eq!(resolve(&resolver).await, Ok(vec!["8.8.8.8:0".to_owned()]), "what is checked is what is returned");
+        assert!(resolve(&resolver).await.unwrap_err().contains("127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn c2_one_private_address_among_public_ones_refuses_them_all() {
+        let answers =
+            ["127.0.0.1:0", "10.0.0.1:0", "169.254.169.254:0", "[::1]:0", "[::ffff:127.0.0.1]:0", "0.0.0.0:0"];
+        for private in answers {
+            let lookup = Lookup::by(move |_| Some(vec!["8.8.8.8:0".parse().unwrap(), private.parse().unwrap()]));
+            let refused = resolve(&Resolver { is_guarded: true, lookup: lookup.clone() }).await;
+            assert!(refused.is_err(), "{private}");
+            let listed = resolve(&Resolver { is_guarded: false, lookup }).await;
+            assert_eq!(listed.map(|addresses| addresses.len()), Ok(2));
+        }
+    }
+}
