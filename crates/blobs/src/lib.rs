@@ -1,0 +1,39 @@
+//! Content-addressed bytes: how a blob comes into a store, and how it is read.
+//!
+//! What is here: the [`BlobStore`] contract, the [`Ingest`] through which every blob is made, the [`Growing`] handle
+//! with which others read it meanwhile, the [`BlobReader`] of what is stored, a [`FilesystemStore`] in the layout of
+//! the reference registry, and a [`MemoryStore`]. What is not here: who may read a blob, which repository holds it,
+//! when it is garbage, and HTTP.
+//!
+//! The key decision: bytes become a blob in one place, [`Ingest::commit`], which verifies and publishes durably. An
+//! upload of a client and a fill from another registry take the same path, and so do their readers.
+
+mod adopt;
+mod blocking;
+mod buffers;
+mod content;
+mod error;
+mod filesystem;
+mod growing;
+mod ingest;
+mod limits;
+mod memory;
+mod reader;
+mod stage;
+mod store;
+mod stream;
+#[cfg(feature = "suite")]
+pub mod suite;
+
+pub use adopt::adopt_copy;
+pub use content::{Content, LocalFile};
+pub use error::Error;
+pub use filesystem::FilesystemStore;
+pub use growing::{FollowError, Growing};
+pub use ingest::{AbsorbError, CommitError, Ingest};
+pub use limits::{STAGE_ID_LENGTH_MAX, WAITING_BYTES_MAX};
+pub use memory::MemoryStore;
+pub use reader::BlobReader;
+pub use stage::{Parked, Stage, StageId, StageIdError};
+pub use store::{BlobStore, Staged};
+pub use stream::{BlobStream, StreamError};

@@ -1,0 +1,50 @@
+//! A stored blob, opened for reading.
+
+use std::sync::Arc;
+
+use entrepot_oci::ByteRange;
+
+use crate::stream::{Extent, Reading};
+use crate::{BlobStream, Content, LocalFile};
+
+/// A stored blob, opened for reading. It can be read to its end, any number of times, when the blob is deleted
+/// meanwhile.
+#[derive(Clone, Debug)]
+pub struct BlobReader {
+    size: u64,
+    content: Arc<dyn Content>,
+    local: Option<Arc<LocalFile>>,
+}
+
+impl BlobReader {
+    /// A reader of `size` bytes of `content`.
+    pub fn new(size: u64, content: Arc<dyn Content>) -> Self {
+        Self { size, content, local: None }
+    }
+
+    /// A reader of a file of `size` bytes.
+    pub fn of_file(size: u64, file: LocalFile) -> Self {
+        let file = Arc::new(file);
+        Self { size, content: Arc::clone(&file) as Arc<dyn Content>, local: Some(file) }
+    }
+
+    /// The size of the blob in bytes.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The file that holds the blob and nothing else, when it is one: to be sent by the kernel, or linked.
+    pub const fn local_file(&self) -> Option<&Arc<LocalFile>> {
+        self.local.as_ref()
+    }
+
+    /// The blob, or a range of it.
+    ///
+    /// The stream ends only when every byte that was asked for was delivered: where the stored content turns out to
+    /// be shorter than the blob, or than the range, it ends in an error.
+    pub fn stream(&self, range: Option<ByteRange>) -> BlobStream {
+        let (position, end) = range.map_or((0, self.size), |range| (range.first(), range.last().saturating_add(1)));
+        let reading = Reading::new(Arc::clone(&self.content), position, Extent::Known { size: self.size, end });
+        BlobStream::new(reading.into_stream())
+    }
+}

@@ -1,0 +1,240 @@
+//! The bytes of a blob on their way out.
+//!
+//! Reads happen on the blocking pool, one buffer ahead of whoever takes the bytes: while one buffer is being sent the
+//! next is being filled, and a disk that is slow for one blob stops no other transfer.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::stream::try_unfold;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::buffers::Buffer;
+use crate::growing::{Progress, State};
+use crate::limits::SMALL_BUFFER_BYTES;
+use crate::{Content, FollowError};
+
+/// The bytes of a blob, or of a range of it, in order.
+///
+/// It ends without an error only when everything that was asked for was delivered. Dropped, it reads no further.
+pub struct BlobStream(Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>);
+
+impl BlobStream {
+    /// A stream that follows the same rule.
+    pub fn new(stream: impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static) -> Self {
+        Self(Box::pin(stream))
+    }
+}
+
+impl Stream for BlobStream {
+    type Item = Result<Bytes, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for BlobStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("BlobStream").finish_non_exhaustive()
+    }
+}
+
+/// Why the bytes of a blob end too early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The stored bytes could not be read.
+    #[error("cannot read the stored bytes from position {position} on")]
+    Read {
+        /// The position of the first byte that could not be read.
+        position: u64,
+        /// The answer of the file system.
+        source: io::Error,
+    },
+    /// There are fewer bytes than there should be.
+    #[error("the content ends after {found} bytes instead of {expected}")]
+    Truncated {
+        /// The size of the content in bytes, or the end of the range that was asked for.
+        expected: u64,
+        /// How many bytes there are.
+        found: u64,
+    },
+    /// There are more bytes than there should be.
+    #[error("the content is longer than {expected} bytes")]
+    Oversized {
+        /// The size that the content should have, in bytes.
+        expected: u64,
+    },
+    /// The content was still growing, and failed.
+    #[error("the content did not arrive to its end")]
+    Follow(#[from] FollowError),
+    /// The read did not come to its end: the runtime shuts down, or the read panicked.
+    #[error("interrupted while reading from position {position} on")]
+    Interrupted {
+        /// The position of the first byte that was not read.
+        position: u64,
+    },
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Up to where content may be read.
+#[derive(Debug)]
+pub(crate) enum Extent {
+    /// All of it is here: `size` bytes, of which those before `end` were asked for.
+    Known { size: u64, end: u64 },
+    /// It grows: those before `end` were asked for, or all there will be.
+    Growing { progress: watch::Receiver<Progress>, end: Option<u64> },
+}
+
+impl Extent {
+    /// Waits until there is something to read at `position` and returns up to where; `None` when all was delivered.
+    async fn wait(&mut self, position: u64) -> Result<Option<u64>, StreamError> {
+        match self {
+            Self::Known { size, end } => last_extent(position, *size, *end),
+            Self::Growing { progress, end } => loop {
+                let seen = progress.borrow_and_update().clone();
+                match seen.state {
+                    State::Failed(error) => return Err(error.into()),
+                    State::Complete => return last_extent(position, seen.received, end.unwrap_or(seen.received)),
+                    State::Growing => {
+                        let readable = end.map_or(seen.readable(), |end| end.min(seen.readable()));
+                        if position < readable {
+                            return Ok(Some(readable));
+                        }
+                    }
+                }
+                progress.changed().await.map_err(|_| FollowError::Abandoned)?;
+            },
+        }
+    }
+
+    /// Up to where there is something to read now.
+    fn now(&self) -> u64 {
+        match self {
+            Self::Known { size, end } => *end.min(size),
+            Self::Growing { progress, end } => {
+                let readable = progress.borrow().readable();
+                end.map_or(readable, |end| end.min(readable))
+            }
+        }
+    }
+}
+
+/// [`Extent::wait`] for content that grows no more.
+fn last_extent(position: u64, size: u64, end: u64) -> Result<Option<u64>, StreamError> {
+    if position < size.min(end) {
+        Ok(Some(size.min(end)))
+    } else if end > size {
+        Err(StreamError::Truncated { expected: end, found: size })
+    } else {
+        Ok(None)
+    }
+}
+
+/// A transfer: where it is, and the read that runs ahead of it.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    content: Arc<dyn Content>,
+    position: u64,
+    extent: Extent,
+    ahead: Option<Read>,
+}
+
+impl Reading {
+    pub(crate) const fn new(content: Arc<dyn Content>, position: u64, extent: Extent) -> Self {
+        Self { content, position, extent, ahead: None }
+    }
+
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
+        try_unfold(self, Self::next)
+    }
+
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StreamError> {
+        let position = self.position;
+        let bytes = match self.ahead.take() {
+            Some(read) => self.finish(read).await?,
+            None => match self.extent.wait(position).await? {
+                Some(until) => match self.read_cached(until) {
+                    Some(bytes) => bytes,
+                    None => self.finish(self.start(until)).await?,
+                },
+                None => return Ok(None),
+            },
+        };
+        self.position += bytes.len() as u64;
+        // A small buffer means that there is little to read or little memory left: neither wants a second buffer.
+        let until = self.extent.now();
+        if bytes.len() > SMALL_BUFFER_BYTES && self.position < until {
+            self.ahead = Some(self.start(until));
+        }
+        Ok(Some((bytes, self)))
+    }
+
+    /// How many bytes there are to read up to `until`.
+    fn wanted(&self, until: u64) -> usize {
+        usize::try_from(until - self.position).unwrap_or(usize::MAX)
+    }
+
+    /// Reads the little that there is, if it is in memory: the way to the blocking pool and back would take longer.
+    fn read_cached(&self, until: u64) -> Option<Bytes> {
+        let wanted = self.wanted(until);
+        if wanted > SMALL_BUFFER_BYTES {
+            return None;
+        }
+        let mut buffer = Buffer::take(wanted);
+        let filled = self.content.read_cached(buffer.room(), self.position)?;
+        Some(buffer.freeze(filled))
+    }
+
+    /// Starts to read from the position on, at most up to `until`.
+    fn start(&self, until: u64) -> Read {
+        let (content, position, wanted) = (Arc::clone(&self.content), self.position, self.wanted(until));
+        Read(spawn_blocking(move || {
+            let mut buffer = Buffer::take(wanted);
+            let filled = content.read_at(buffer.room(), position)?;
+            Ok(buffer.freeze(filled))
+        }))
+    }
+
+    /// Waits for a read from the position on. That there is nothing is an error: something was promised.
+    async fn finish(&self, read: Read) -> Result<Bytes, StreamError> {
+        let position = self.position;
+        let bytes = read.await.ok_or(StreamError::Interrupted { position })?;
+        let bytes = bytes.map_err(|source| StreamError::Read { position, source })?;
+        if bytes.is_empty() {
+            return Err(StreamError::Truncated { expected: self.extent.now(), found: position });
+        }
+        Ok(bytes)
+    }
+}
+
+/// A read on the blocking pool. Dropped before its turn has come, it is not done.
+#[derive(Debug)]
+struct Read(JoinHandle<io::Result<Bytes>>);
+
+impl Future for Read {
+    type Output = Option<io::Result<Bytes>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(ready!(Pin::new(&mut self.0).poll(context)).ok())
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
