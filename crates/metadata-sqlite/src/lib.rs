@@ -1,0 +1,27 @@
+//! The embedded store of metadata: one `SQLite` file, one writer with grouped commits, many readers.
+//!
+//! It is the [`entrepot_metadata::MetadataStore`] of a registry that runs as one process. The file is in write-ahead log mode,
+//! so look-ups and writes are in nobody's way: look-ups run at once on the thread that asks (`readers`), writes go to one
+//! thread that commits everything that waits for it with one sync of the disk (`writer`).
+//!
+//! The modules named after what they hold (`repositories`, `blobs`, `manifests`, `tags`, `uploads`) are plain
+//! functions from a connection and arguments to rows; transactions are none of their business.
+
+mod blobs;
+mod failure;
+mod limits;
+mod manifests;
+mod open;
+mod push;
+mod query;
+mod readers;
+mod repositories;
+mod schema;
+mod store;
+mod tags;
+mod uploads;
+mod writer;
+
+pub use open::OpenError;
+pub use store::SqliteStore;
+pub use writer::WriteCounts;

@@ -1,0 +1,40 @@
+//! Every limit of the store, in one place.
+
+use std::time::Duration;
+
+/// The writes that may wait for the writer. More wait in front of the queue, until their own deadline.
+pub(crate) const QUEUE_LENGTH_MAX: usize = 1024;
+
+/// The writes that share one commit. What is beyond goes into the next one; a longer group would make its first write
+/// wait for work that is not its own.
+pub(crate) const GROUP_LENGTH_MAX: usize = 256;
+
+/// How long a write waits, in the queue and for another process's lock, before it fails as unavailable.
+pub(crate) const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a look-up waits for a lock. Readers of a write-ahead log are in nobody's way; the exception is another process
+/// that repairs or converts the file, and a thread of the runtime must not wait long for that.
+pub(crate) const READ_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// The idle readers that are kept. Look-ups run on the threads of the runtime, so there are hardly ever more readers
+/// than threads; one that is beyond is closed after its look-up.
+pub(crate) const IDLE_READERS_MAX: usize = 32;
+
+/// The prepared statements that a connection keeps: more than the store has, so that none is prepared twice.
+pub(crate) const STATEMENTS_MAX: usize = 64;
+
+/// The pages that may wait in the write-ahead log while writes keep coming; then they are copied into the database between
+/// two groups.
+pub(crate) const LOG_PAGES_BUSY_MAX: i64 = 2048;
+
+/// The pages that may wait in the write-ahead log when no write is waiting, so that nobody waits for the copying.
+pub(crate) const LOG_PAGES_IDLE_MAX: i64 = 256;
+
+/// The bytes that the file of the write-ahead log keeps when it starts over: what a long reader made it grow is given back.
+pub(crate) const LOG_BYTES_KEPT_MAX: i64 = 64 * 1024 * 1024;
+
+/// How long the closing store waits for other processes before it leaves the log as it is, for the next start to read.
+pub(crate) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// The characters of a damaged value that an error repeats.
+pub(crate) const DAMAGE_QUOTED_MAX: usize = 100;

@@ -1,0 +1,191 @@
+//! The store: look-ups go to the readers, writes to the writer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use entrepot_metadata::{
+    BlobLink, DeletedManifest, Error, ManifestPush, ManifestRow, MetadataStore, MissingOr, Page, PushOutcome, TagRow,
+    Timestamp, UploadId, UploadRow,
+};
+use entrepot_oci::{Digest, Referrer, RepositoryName, Tag};
+
+use crate::limits::WRITE_WAIT_MAX;
+use crate::open::{self, OpenError};
+use crate::readers::Readers;
+use crate::writer::{WriteCounts, Writer};
+use crate::{blobs, manifests, push, repositories, tags, uploads};
+
+/// Metadata in one `SQLite` file.
+///
+/// ```text
+/// metadata.sqlite        the database; `PRAGMA user_version` is the version of its schema
+/// metadata.sqlite-wal    commits that are not in it yet: a part of the database, to be copied along with it
+/// metadata.sqlite-shm    the index of the log, made again when it is lost
+/// ```
+///
+/// Several processes may have the file open on one machine; each waits for the others' write locks. Inside of this process
+/// nothing else may open and close it, because that drops the process's locks on it.
+///
+/// The futures run on a tokio runtime with timers. Dropped, the store finishes the writes that are queued, copies the log
+/// into the database and closes the file, which blocks the thread for as long as that takes.
+#[derive(Debug)]
+pub struct SqliteStore {
+    // In this order: once the readers are closed the writer is the last to leave the file, and removes the log.
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the file at `path`, creating it and its folder, and brings its schema to this version.
+    ///
+    /// # Errors
+    /// An [`OpenError`] says what is in the way; a file that is refused is left as it was.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_waiting(path, WRITE_WAIT_MAX)
+    }
+
+    /// The same with another time that a write may wait for the lock of another process, 10 seconds by default, before
+    /// it fails with [`Error::Unavailable`].
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_waiting(path: &Path, wait_max: Duration) -> Result<Self, OpenError> {
+        let connection = open::writer(path, wait_max)?;
+        let writer = Writer::start(connection, wait_max).map_err(OpenError::Thread)?;
+        Ok(Self { readers: Readers::new(path.to_owned()), writer })
+    }
+
+    /// How much was written since the store was opened.
+    pub fn write_counts(&self) -> WriteCounts {
+        self.writer.counts()
+    }
+}
+
+#[async_trait]
+impl MetadataStore for SqliteStore {
+    async fn repository_exists(&self, repository: &RepositoryName) -> Result<bool, Error> {
+        self.readers.read(|connection| Ok(repositories::id(connection, repository)?.is_some()))
+    }
+
+    async fn repositories(&self, page: &Page<RepositoryName>) -> Result<Vec<RepositoryName>, Error> {
+        self.readers.read(|connection| repositories::list(connection, page))
+    }
+
+    async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<BlobLink>, Error> {
+        self.readers.read(|connection| blobs::get(connection, repository, digest))
+    }
+
+    async fn link_blob(&self, repository: &RepositoryName, blob: &BlobLink, now: Timestamp) -> Result<(), Error> {
+        let (repository, blob) = (repository.clone(), blob.clone());
+        self.writer.write(move |connection| blobs::link(connection, &repository, &blob, now)).await
+    }
+
+    async fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.writer.write(move |connection| blobs::unlink(connection, &repository, &digest)).await
+    }
+
+    async fn blob_holders(&self, digest: &Digest, limit: usize) -> Result<Vec<(RepositoryName, BlobLink)>, Error> {
+        self.readers.read(|connection| blobs::holders(connection, digest, limit))
+    }
+
+    async fn referenced_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error> {
+        self.readers.read(|connection| manifests::referenced_size(connection, repository, digest))
+    }
+
+    async fn manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<ManifestRow>, Error> {
+        self.readers.read(|connection| manifests::get(connection, repository, digest))
+    }
+
+    async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<TagRow>, Error> {
+        self.readers.read(|connection| tags::get(connection, repository, tag))
+    }
+
+    async fn tagged_manifest(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<ManifestRow>, Error> {
+        self.readers.read(|connection| manifests::tagged(connection, repository, tag))
+    }
+
+    async fn push_manifest(&self, push: ManifestPush) -> Result<PushOutcome, Error> {
+        self.writer.write(move |connection| push::push(connection, &push)).await
+    }
+
+    async fn confirm_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let (repository, tag, digest) = (repository.clone(), tag.clone(), digest.clone());
+        self.writer.write(move |connection| tags::confirm(connection, &repository, &tag, &digest, now)).await
+    }
+
+    async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
+        let (repository, tag) = (repository.clone(), tag.clone());
+        self.writer.write(move |connection| tags::delete(connection, &repository, &tag)).await
+    }
+
+    async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<DeletedManifest>, Error> {
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.writer.write(move |connection| manifests::delete(connection, &repository, &digest)).await
+    }
+
+    async fn tags(&self, repository: &RepositoryName, page: &Page<Tag>) -> Result<MissingOr<Vec<Tag>>, Error> {
+        self.readers.read(|connection| tags::list(connection, repository, page))
+    }
+
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: &Page<Digest>,
+    ) -> Result<Vec<Referrer>, Error> {
+        self.readers.read(|connection| manifests::referrers(connection, repository, subject, artifact_type, page))
+    }
+
+    async fn create_upload(&self, upload: &UploadRow, open_max: usize) -> Result<(), Error> {
+        let upload = upload.clone();
+        self.writer.write(move |connection| uploads::create(connection, &upload, open_max)).await
+    }
+
+    async fn upload(&self, id: &UploadId) -> Result<Option<UploadRow>, Error> {
+        self.readers.read(|connection| uploads::get(connection, id))
+    }
+
+    async fn touch_upload(&self, id: &UploadId, now: Timestamp) -> Result<bool, Error> {
+        let id = id.clone();
+        self.writer.write(move |connection| uploads::touch(connection, &id, now)).await
+    }
+
+    async fn delete_upload(&self, id: &UploadId) -> Result<bool, Error> {
+        let id = id.clone();
+        self.writer.write(move |connection| uploads::delete(connection, &id)).await
+    }
+
+    async fn finish_upload(
+        &self,
+        id: &UploadId,
+        repository: &RepositoryName,
+        blob: &BlobLink,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (id, repository, blob) = (id.clone(), repository.clone(), blob.clone());
+        self.writer.write(move |connection| uploads::finish(connection, &id, &repository, &blob, now)).await
+    }
+
+    async fn idle_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadRow>, Error> {
+        self.readers.read(|connection| uploads::idle(connection, before, limit))
+    }
+
+    /// Reads, and checks that the writer runs. A lock of another process does not fail it: pulls go on meanwhile.
+    async fn probe(&self) -> Result<(), Error> {
+        self.readers.read(|connection| repositories::list(connection, &Page { after: None, limit: 1 }))?;
+        self.writer.check()
+    }
+}

@@ -1,0 +1,285 @@
+//! What the suite cannot know: files, restarts, and other users of the file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entrepot_metadata::{
+    BlobLink, Error, ManifestPush, MetadataStore, MissingOr, Page, PushOutcome, ReferenceCheck, TagCondition,
+    Timestamp, UploadId, UploadRow, suite,
+};
+use entrepot_metadata_sqlite::{OpenError, SqliteStore};
+use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+const NOW: Timestamp = Timestamp::from_milliseconds(1_700_000_000_000);
+
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metadata.sqlite");
+    (folder, path)
+}
+
+fn app() -> RepositoryName {
+    "team/app".parse().unwrap()
+}
+
+fn latest() -> Tag {
+    "latest".parse().unwrap()
+}
+
+/// A push of an index that differs by `number`.
+fn push(number: u32) -> ManifestPush {
+    let text = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"number":"{number}"}}}}"#);
+    let media_type = MediaType::OCI_INDEX.parse().unwrap();
+    let manifest = Manifest::parse(Bytes::from(text), Some(&media_type)).unwrap();
+    ManifestPush {
+        repository: app(),
+        digest: manifest.digest(Algorithm::Sha256),
+        manifest,
+        tags: vec![latest(), format!("v{number}").parse().unwrap()],
+        references: ReferenceCheck::Required,
+        condition: TagCondition::None,
+        now: NOW,
+    }
+}
+
+fn blob() -> BlobLink {
+    BlobLink { digest: Algorithm::Sha256.digest(b"a"), size: 1 }
+}
+
+fn upload() -> UploadRow {
+    UploadRow { id: UploadId::from_random(1), repository: app(), algorithm: Algorithm::Sha256, touched_at: NOW }
+}
+
+/// Asserts that there is nothing wrong with a file that no store has open.
+fn assert_sound(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    let verdict: String = connection.pragma_query_one(None, "integrity_check").unwrap();
+    assert_eq!(verdict, "ok", "{}", path.display());
+    let mut violations = connection.prepare("PRAGMA foreign_key_check").unwrap();
+    assert!(!violations.exists([]).unwrap(), "{} has rows without their parents", path.display());
+}
+
+/// The count of a table's rows, seen past the store.
+fn count(path: &Path, table: &str) -> i64 {
+    Connection::open(path).unwrap().query_one(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+/// Runs a statement past the store.
+fn meddle(path: &Path, sql: &str) {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "foreign_keys", false).unwrap();
+    connection.execute_batch(sql).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_suite_passes_and_leaves_sound_files() {
+    let folder = tempfile::tempdir().unwrap();
+    suite::run(|case| {
+        let store = SqliteStore::open(&folder.path().join(format!("{case}.sqlite"))).unwrap();
+        std::future::ready(Arc::new(store) as Arc<dyn MetadataStore>)
+    })
+    .await;
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 30, "only {} files", files.len());
+    for file in files {
+        assert!(file.extension().is_some_and(|extension| extension == "sqlite"), "{} was left", file.display());
+        assert_sound(&file);
+    }
+}
+
+#[tokio::test]
+async fn everything_is_there_after_opening_again() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.push_manifest(push(1)).await.unwrap(), PushOutcome::Stored);
+    store.link_blob(&app(), &blob(), NOW).await.unwrap();
+    store.create_upload(&upload(), 1).await.unwrap();
+    drop(store);
+
+    let store = SqliteStore::open(&path).unwrap();
+    let row = store.tagged_manifest(&app(), &latest()).await.unwrap().unwrap();
+    assert_eq!((row.digest, &row.bytes), (push(1).digest, push(1).manifest.bytes()));
+    assert_eq!(store.blob(&app(), &blob().digest).await.unwrap(), Some(blob()));
+    assert_eq!(store.upload(&upload().id).await.unwrap(), Some(upload()));
+}
+
+/// Opens a copy of the files as they are now, which is what a kill would leave.
+fn copy_of(path: &Path, folder: &Path, name: &str) -> SqliteStore {
+    // Reading them in this process drops its locks on them, which no other process is waiting for here.
+    let copy = folder.join(name);
+    fs::copy(path, &copy).unwrap();
+    fs::copy(log_of(path), log_of(&copy)).unwrap();
+    SqliteStore::open(&copy).unwrap()
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+#[tokio::test]
+async fn every_answered_write_is_in_the_files_at_once() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    for number in 0..10 {
+        store.push_manifest(push(number)).await.unwrap();
+        let copy = copy_of(&path, folder.path(), &format!("push-{number}"));
+        assert_eq!(copy.tag(&app(), &latest()).await.unwrap().unwrap().digest, push(number).digest);
+    }
+    store.create_upload(&upload(), 1).await.unwrap();
+    let copy = copy_of(&path, folder.path(), "created");
+    assert_eq!(copy.upload(&upload().id).await.unwrap(), Some(upload()));
+
+    store.finish_upload(&upload().id, &app(), &blob(), NOW).await.unwrap();
+    let copy = copy_of(&path, folder.path(), "finished");
+    assert_eq!(copy.upload(&upload().id).await.unwrap(), None);
+    assert_eq!(copy.blob(&app(), &blob().digest).await.unwrap(), Some(blob()));
+
+    store.delete_manifest(&app(), &push(9).digest).await.unwrap();
+    let copy = copy_of(&path, folder.path(), "deleted");
+    assert_eq!(copy.tag(&app(), &latest()).await.unwrap(), None);
+    drop(copy);
+    assert_sound(&folder.path().join("deleted"));
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_off_loses_whole_writes_only() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    for number in 0..5 {
+        store.push_manifest(push(number)).await.unwrap();
+    }
+    let log = fs::read(log_of(&path)).unwrap();
+    for (round, length) in (0..log.len()).step_by(2999).enumerate() {
+        let copy = folder.path().join(format!("cut-{round}"));
+        fs::copy(&path, &copy).unwrap();
+        fs::write(log_of(&copy), &log[..length]).unwrap();
+        let store = SqliteStore::open(&copy).unwrap();
+        if let MissingOr::Found(tags) = store.tags(&app(), &Page { after: None, limit: 9 }).await.unwrap() {
+            // Each push brought a tag of its own and `latest`, which is on the last one.
+            let last = u32::try_from(tags.len()).unwrap() - 2;
+            let row = store.tagged_manifest(&app(), &latest()).await.unwrap().unwrap();
+            assert_eq!((row.digest, &row.bytes), (push(last).digest, push(last).manifest.bytes()));
+        }
+        drop(store);
+        assert_sound(&copy);
+    }
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_manifest_are_kept_once_and_go_with_the_last_repository() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    let other: RepositoryName = "other".parse().unwrap();
+    store.push_manifest(push(1)).await.unwrap();
+    store.push_manifest(ManifestPush { repository: other.clone(), ..push(1) }).await.unwrap();
+    assert_eq!((count(&path, "manifests"), count(&path, "manifest_contents")), (2, 1));
+    store.delete_manifest(&app(), &push(1).digest).await.unwrap();
+    assert_eq!((count(&path, "manifests"), count(&path, "manifest_contents")), (1, 1));
+    store.delete_manifest(&other, &push(1).digest).await.unwrap();
+    for table in ["manifests", "manifest_contents", "manifest_references", "referrers", "tags"] {
+        assert_eq!(count(&path, table), 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_of_another_process_stops_writes_but_not_look_ups() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open_waiting(&path, Duration::from_millis(50)).unwrap();
+    store.push_manifest(push(1)).await.unwrap();
+    let foreign = Connection::open(&path).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE; DELETE FROM uploads").unwrap();
+
+    let refused = store.push_manifest(push(2)).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    assert_eq!(store.tag(&app(), &latest()).await.unwrap().unwrap().digest, push(1).digest);
+    store.probe().await.unwrap();
+
+    foreign.execute_batch("COMMIT").unwrap();
+    assert_eq!(store.manifest(&app(), &push(2).digest).await.unwrap(), None);
+    store.push_manifest(push(2)).await.unwrap();
+    assert_eq!(store.tag(&app(), &latest()).await.unwrap().unwrap().digest, push(2).digest);
+}
+
+#[tokio::test]
+async fn two_stores_of_one_file_see_each_others_writes() {
+    let (_folder, path) = place();
+    let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
+    let (name, blob) = (app(), blob());
+    for number in 0..10 {
+        let (pushed, linked) = tokio::join!(one.push_manifest(push(number)), other.link_blob(&name, &blob, NOW));
+        assert_eq!(pushed.unwrap(), PushOutcome::Stored);
+        linked.unwrap();
+        assert_eq!(other.tag(&app(), &latest()).await.unwrap().unwrap().digest, push(number).digest);
+    }
+    drop(one);
+    drop(other);
+    assert_sound(&path);
+}
+
+#[tokio::test]
+async fn damage_is_told_and_never_taken_for_absence() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.push_manifest(push(1)).await.unwrap();
+    store.create_upload(&upload(), 1).await.unwrap();
+    let digest: Digest = push(1).digest;
+    meddle(&path, "UPDATE manifests SET media_type = 'no type'");
+    meddle(&path, "UPDATE uploads SET algorithm = 'md5'");
+    meddle(&path, "UPDATE tags SET name = '../x' WHERE name = 'v1'");
+    let rows = [
+        (store.manifest(&app(), &digest).await.err(), "manifests.media_type holds \"no type\""),
+        (store.tagged_manifest(&app(), &latest()).await.err(), "manifests.media_type holds \"no type\""),
+        (store.upload(&upload().id).await.err(), "uploads.algorithm holds \"md5\""),
+        (store.tags(&app(), &Page { after: None, limit: 9 }).await.err(), "tags.name holds \"../x\""),
+    ];
+    for (error, expected) in rows {
+        assert!(matches!(&error, Some(Error::Corrupt { what }) if what == expected), "{error:?}");
+    }
+    // A damaged row does not harm the others.
+    assert_eq!(store.tag(&app(), &latest()).await.unwrap().unwrap().digest, digest);
+}
+
+#[test]
+fn a_schema_of_a_later_version_is_refused_and_left_alone() {
+    let (_folder, path) = place();
+    drop(SqliteStore::open(&path).unwrap());
+    meddle(&path, "PRAGMA user_version = 1000");
+    let before = fs::read(&path).unwrap();
+    let error = SqliteStore::open(&path).unwrap_err();
+    assert!(matches!(error, OpenError::NewerSchema { found: 1000, .. }), "{error:?}");
+    assert!(error.to_string().contains("1000"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn files_of_others_are_refused_and_left_alone() {
+    let (folder, path) = place();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+    let text = folder.path().join("notes.txt");
+    fs::write(&text, "not a database, and longer than the header of one would be. ".repeat(10)).unwrap();
+    for path in [path, text] {
+        let before = fs::read(&path).unwrap();
+        let error = SqliteStore::open(&path).unwrap_err();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_named() {
+    let (folder, file) = place();
+    fs::write(&file, "a file").unwrap();
+    let below = file.join("deeper");
+    let error = SqliteStore::open(&below.join("metadata.sqlite")).unwrap_err();
+    assert!(matches!(&error, OpenError::Folder { path, .. } if *path == below), "{error:?}");
+    let error = SqliteStore::open(folder.path()).unwrap_err();
+    assert!(matches!(&error, OpenError::Sqlite { path, .. } if path == folder.path()), "{error:?}");
+}

@@ -1,0 +1,206 @@
+//! What the store takes and returns.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use entrepot_oci::{Digest, Manifest, MediaType, RepositoryName, Tag};
+
+/// A point in time as it is stored: milliseconds since 1970, UTC. Never used to order writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since 1970.
+    pub const fn from_milliseconds(milliseconds: i64) -> Self {
+        Self(milliseconds)
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn milliseconds(self) -> i64 {
+        self.0
+    }
+
+    /// The time `duration` earlier.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let milliseconds = match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(_) => 0,
+        };
+        Self(milliseconds)
+    }
+}
+
+/// A part of a list: what comes after `after`, at most `limit` entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<Key> {
+    /// The key to go on after; it need not exist.
+    pub after: Option<Key>,
+    /// The most entries to return.
+    pub limit: usize,
+}
+
+/// A list that belongs to something that may not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MissingOr<T> {
+    /// What it belongs to does not exist.
+    Missing,
+    /// It exists.
+    Found(T),
+}
+
+/// A blob as a repository holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobLink {
+    /// Its name.
+    pub digest: Digest,
+    /// Its size in bytes, as verified when it was committed.
+    pub size: u64,
+}
+
+/// A manifest as a repository holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestRow {
+    /// The digest it is held under.
+    pub digest: Digest,
+    /// The type it was pushed with.
+    pub media_type: MediaType,
+    /// The bytes as received.
+    pub bytes: Bytes,
+}
+
+/// Where a tag points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagRow {
+    /// The manifest, under the digest that it was tagged with.
+    pub digest: Digest,
+    /// When this was last known to be so: the time of the push, or of the last answer of the upstream.
+    pub confirmed_at: Timestamp,
+}
+
+/// A manifest to be stored.
+#[derive(Clone, Debug)]
+pub struct ManifestPush {
+    /// The repository, created when it is new.
+    pub repository: RepositoryName,
+    /// The digest to hold it under; the caller has verified that it names the bytes.
+    pub digest: Digest,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The tags to point at it; none for a push by digest alone.
+    pub tags: Vec<Tag>,
+    /// Whether what it refers to must be here.
+    pub references: ReferenceCheck,
+    /// What must be true of the first tag for the push to happen.
+    pub condition: TagCondition,
+    /// The time of the push.
+    pub now: Timestamp,
+}
+
+/// Whether the content that a pushed manifest names must be held by its repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReferenceCheck {
+    /// Every reference that is not optional must be here: a blob for a config or layer, with the size that the descriptor
+    /// says; a manifest or a blob for an entry of an index.
+    Required,
+    /// References may be absent: a manifest that was fetched from its registry, whose content follows when it is asked for.
+    Lazy,
+}
+
+/// What must be true of a push's first tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagCondition {
+    /// Nothing.
+    None,
+    /// It points at one of these (`If-Match`).
+    PointsAt(Vec<Digest>),
+    /// It exists (`If-Match: *`).
+    Exists,
+    /// It does not exist (`If-None-Match: *`).
+    Absent,
+    /// It points at none of these, or does not exist (`If-None-Match`).
+    PointsAtNoneOf(Vec<Digest>),
+}
+
+/// What became of a [`ManifestPush`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushOutcome {
+    /// Stored, or already there; the tags point at it.
+    Stored,
+    /// Nothing happened: these references are not held by the repository.
+    Missing(Vec<String>),
+    /// Nothing happened: these references are held with another size than their descriptor says.
+    WrongSize(Vec<Digest>),
+    /// Nothing happened: the condition is not met.
+    ConditionFailed,
+}
+
+/// What went with a deleted manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedManifest {
+    /// The tags that pointed at it.
+    pub tags: Vec<Tag>,
+}
+
+/// The id of an upload session: 128 random bits as 32 lower-case hexadecimal digits, so that it cannot be guessed.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UploadId(Box<str>);
+
+impl UploadId {
+    /// The id of these random bits.
+    pub fn from_random(bits: u128) -> Self {
+        Self(format!("{bits:032x}").into())
+    }
+
+    /// The 32 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UploadId {
+    type Err = UploadIdError;
+
+    fn from_str(text: &str) -> Result<Self, UploadIdError> {
+        let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if text.len() == 32 && is_hex { Ok(Self(text.into())) } else { Err(UploadIdError) }
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for UploadId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The text is not an upload id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an upload id: expected 32 lower-case hexadecimal digits")]
+pub struct UploadIdError;
+
+/// An upload session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadRow {
+    /// Its id.
+    pub id: UploadId,
+    /// The repository that it belongs to; under another name it does not exist.
+    pub repository: RepositoryName,
+    /// The algorithm that the client announced, which the running hash follows.
+    pub algorithm: entrepot_oci::Algorithm,
+    /// When it was last used.
+    pub touched_at: Timestamp,
+}

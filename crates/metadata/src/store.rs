@@ -1,0 +1,126 @@
+//! The contract of a store of metadata.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use entrepot_oci::{Digest, Referrer, RepositoryName, Tag};
+
+use crate::{
+    BlobLink, DeletedManifest, Error, ManifestPush, ManifestRow, MissingOr, Page, PushOutcome, TagRow, Timestamp,
+    UploadId, UploadRow,
+};
+
+/// Who has what: repositories, their manifests, tags, blobs, and unfinished uploads.
+///
+/// The contract, which `suite` checks for every store:
+///
+/// - **One call is one transaction.** It happens whole or not at all; once it returned `Ok` for a write it is durable, also after
+///   a loss of power, and every later call sees it.
+/// - **Content belongs to its repository.** Every look-up names the repository; what is known in another one only is absent.
+/// - **Absence is not an error and an outage is not an absence.** `None`, `false` and empty lists mean that the store is
+///   sure; whatever it could not find out is an [`Error`].
+/// - **Writes are idempotent** where they can be: linking what is linked and creating what exists succeed.
+/// - **A repository exists** from the first blob, manifest or upload linked to it, and stays when it is emptied.
+/// - **Order is by bytes**; pages go on after a key that need not exist; a page costs what it holds, not what the repository holds.
+#[async_trait]
+pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
+    /// Whether the repository exists.
+    async fn repository_exists(&self, repository: &RepositoryName) -> Result<bool, Error>;
+
+    /// The names of the repositories, in order.
+    async fn repositories(&self, page: &Page<RepositoryName>) -> Result<Vec<RepositoryName>, Error>;
+
+    /// The blob that `repository` holds under `digest`.
+    async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<BlobLink>, Error>;
+
+    /// Makes `repository` hold a blob, creating the repository when it is new. A second link changes nothing but a wrong size.
+    async fn link_blob(&self, repository: &RepositoryName, blob: &BlobLink, now: Timestamp) -> Result<(), Error>;
+
+    /// Ends that `repository` holds the blob; `false` when it did not.
+    async fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, Error>;
+
+    /// Up to `limit` repositories that hold the blob, in the order of their names.
+    async fn blob_holders(&self, digest: &Digest, limit: usize) -> Result<Vec<(RepositoryName, BlobLink)>, Error>;
+
+    /// What a manifest that `repository` holds says about the content `digest`, which itself may not be here: its size.
+    /// When several manifests name it, any of them answers.
+    async fn referenced_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error>;
+
+    /// The manifest that `repository` holds under `digest`.
+    async fn manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<ManifestRow>, Error>;
+
+    /// Where the tag points.
+    async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<TagRow>, Error>;
+
+    /// The manifest that the tag points to, in one transaction.
+    async fn tagged_manifest(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<ManifestRow>, Error>;
+
+    /// Stores a manifest, its references, its place among the referrers of its subject, and its tags: all or nothing.
+    ///
+    /// The conditions of the push are checked in the same transaction, so nothing can come between.
+    async fn push_manifest(&self, push: ManifestPush) -> Result<PushOutcome, Error>;
+
+    /// Points a tag at a manifest that `repository` holds, or only moves the time at which that was last confirmed;
+    /// `false` when the repository does not hold the manifest.
+    async fn confirm_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<bool, Error>;
+
+    /// Deletes a tag and leaves its manifest; `false` when there was none.
+    async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error>;
+
+    /// Deletes a manifest and every tag on it; `None` when there was none.
+    async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<DeletedManifest>, Error>;
+
+    /// The tags in order, or [`MissingOr::Missing`] when there is no such repository.
+    async fn tags(&self, repository: &RepositoryName, page: &Page<Tag>) -> Result<MissingOr<Vec<Tag>>, Error>;
+
+    /// The manifests of `repository` whose subject is `subject`, ordered by digest; only those of `artifact_type` where it is given.
+    /// Empty for an unknown repository as well.
+    async fn referrers(
+        &self,
+        repository: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        page: &Page<Digest>,
+    ) -> Result<Vec<Referrer>, Error>;
+
+    /// Records a new upload session, creating its repository when it is new.
+    ///
+    /// # Errors
+    /// [`Error::TooManyUploads`] when the repository has `open_max` of them already.
+    async fn create_upload(&self, upload: &UploadRow, open_max: usize) -> Result<(), Error>;
+
+    /// The upload session, or `None` when it ended or never was.
+    async fn upload(&self, id: &UploadId) -> Result<Option<UploadRow>, Error>;
+
+    /// Moves the time at which the session was last used; `false` when there is none.
+    async fn touch_upload(&self, id: &UploadId, now: Timestamp) -> Result<bool, Error>;
+
+    /// Ends an upload session; `false` when there was none.
+    async fn delete_upload(&self, id: &UploadId) -> Result<bool, Error>;
+
+    /// Ends an upload session and links the blob that it became, in one transaction: the commit of a push.
+    /// The blob is linked even when the session is gone.
+    async fn finish_upload(
+        &self,
+        id: &UploadId,
+        repository: &RepositoryName,
+        blob: &BlobLink,
+        now: Timestamp,
+    ) -> Result<(), Error>;
+
+    /// Up to `limit` sessions that were last used before `before`, oldest first.
+    async fn idle_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadRow>, Error>;
+
+    /// Tries what every request needs, for the readiness probe.
+    async fn probe(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,117 @@
+//! Cases about many callers at once.
+
+use std::sync::Arc;
+
+use entrepot_oci::Algorithm;
+use tokio::task::JoinSet;
+
+use super::sample::{
+    NOW, all_tags, blob, checked_push, digest_of, first_page, image, later, push, referrer, repository, store_push,
+    tag, target,
+};
+use crate::{Error, ManifestPush, MetadataStore, MissingOr, PushOutcome, TagCondition, UploadId, UploadRow};
+
+/// How many callers there are at once.
+const CALLERS: u32 = 32;
+
+pub(super) async fn pushes_of_the_same_manifest_all_succeed(store: &Arc<dyn MetadataStore>) {
+    let subject = digest_of(&image("subject"));
+    let manifest = referrer("same", &subject, "a/b");
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (store, manifest) = (Arc::clone(store), manifest.clone());
+        // Half of them meet in one repository, the other half only in the shared bytes.
+        let name = if caller % 2 == 0 { "one".to_owned() } else { format!("many/{caller}") };
+        callers.spawn(async move {
+            store.link_blob(&repository(&name), &blob("same"), NOW).await.unwrap();
+            store_push(&*store, checked_push(&name, &manifest, &["latest"])).await;
+            assert_eq!(target(&*store, &name, "latest").await, Some(digest_of(&manifest)));
+        });
+    }
+    callers.join_all().await;
+    assert_eq!(store.repositories(&first_page()).await.unwrap().len(), CALLERS as usize / 2 + 1);
+    assert_eq!(store.referrers(&repository("one"), &subject, None, &first_page()).await.unwrap().len(), 1);
+    assert_eq!(all_tags(&**store, "one").await, MissingOr::Found(vec![tag("latest")]));
+}
+
+pub(super) async fn conditional_pushes_have_one_winner(store: &Arc<dyn MetadataStore>) {
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let store = Arc::clone(store);
+        callers.spawn(async move {
+            let manifest = image(&format!("of {caller}"));
+            let condition = TagCondition::Absent;
+            let outcome = store.push_manifest(ManifestPush { condition, ..push("team/app", &manifest, &["won"]) });
+            (outcome.await.unwrap(), digest_of(&manifest))
+        });
+    }
+    let outcomes = callers.join_all().await;
+    let winners: Vec<_> = outcomes.iter().filter(|(outcome, _)| *outcome == PushOutcome::Stored).collect();
+    assert_eq!(winners.len(), 1);
+    assert_eq!(target(&**store, "team/app", "won").await.as_ref(), Some(&winners[0].1));
+    for (outcome, digest) in &outcomes {
+        let is_held = store.manifest(&repository("team/app"), digest).await.unwrap().is_some();
+        assert_eq!(is_held, *outcome == PushOutcome::Stored);
+    }
+}
+
+pub(super) async fn tags_never_point_at_deleted_manifests(store: &Arc<dyn MetadataStore>) {
+    const ROUNDS: u32 = 20;
+    let manifest = image("contested");
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (store, manifest) = (Arc::clone(store), manifest.clone());
+        callers.spawn(async move {
+            let (name, digest) = (repository("team/app"), digest_of(&manifest));
+            let own_tag = format!("t{caller}");
+            for round in 0..ROUNDS {
+                match (caller + round) % 4 {
+                    0 => drop(store.delete_manifest(&name, &digest).await.unwrap()),
+                    1 => store_push(&*store, push("team/app", &manifest, &[&own_tag])).await,
+                    _ => drop(store.confirm_tag(&name, &tag(&own_tag), &digest, later(1)).await.unwrap()),
+                }
+                // Seen in one transaction, a tag has its manifest, whatever the others do.
+                let row = store.tagged_manifest(&name, &tag(&own_tag)).await.unwrap();
+                assert!(row.is_none_or(|row| row.bytes == *manifest.bytes()));
+            }
+        });
+    }
+    callers.join_all().await;
+    let MissingOr::Found(tags) = all_tags(&**store, "team/app").await else { panic!("the repository exists") };
+    let is_held = store.manifest(&repository("team/app"), &digest_of(&manifest)).await.unwrap().is_some();
+    assert!(is_held || tags.is_empty(), "{tags:?} point at nothing");
+    for tag in tags {
+        assert!(store.tagged_manifest(&repository("team/app"), &tag).await.unwrap().is_some());
+    }
+}
+
+pub(super) async fn uploads_stay_within_their_limit(store: &Arc<dyn MetadataStore>) {
+    const OPEN_MAX: usize = 5;
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let store = Arc::clone(store);
+        callers.spawn(async move {
+            let upload = UploadRow {
+                id: UploadId::from_random(caller.into()),
+                repository: repository("team/app"),
+                algorithm: Algorithm::Sha256,
+                touched_at: NOW,
+            };
+            match store.create_upload(&upload, OPEN_MAX).await {
+                Ok(()) => true,
+                Err(Error::TooManyUploads { open }) => {
+                    assert_eq!(open, OPEN_MAX);
+                    false
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        });
+    }
+    let taken = callers.join_all().await.into_iter().filter(|taken| *taken).count();
+    assert_eq!(taken, OPEN_MAX);
+    assert_eq!(store.idle_uploads(later(1), usize::MAX).await.unwrap().len(), OPEN_MAX);
+}
+
+pub(super) async fn probes_succeed(store: &Arc<dyn MetadataStore>) {
+    store.probe().await.unwrap();
+}

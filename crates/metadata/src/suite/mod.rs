@@ -1,0 +1,107 @@
+//! The suite that every store of metadata runs: each sentence of the contract of [`MetadataStore`] has a case.
+//!
+//! What survives a restart is not among them, because restarting differs from store to store: each store's own tests have that.
+
+mod blobs;
+mod concurrency;
+mod conditions;
+mod manifests;
+mod references;
+mod referrers;
+mod repositories;
+mod sample;
+mod tags;
+mod uploads;
+
+use std::convert::identity;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::MetadataStore;
+
+/// `module: case case;` as one call after the other, each with what `given` makes of its store.
+macro_rules! cases {
+    ($fresh:ident, $given:path: $($module:ident: $($case:ident)*;)*) => {
+        $($(
+            let store = $fresh(concat!(stringify!($module), "-", stringify!($case))).await;
+            Box::pin($module::$case($given(&store))).await;
+        )*)*
+    };
+}
+
+/// Runs each case on a store of its own, which `fresh` makes, empty, when it is given the name of the case.
+///
+/// Some cases use several tasks at once, so it needs a tokio runtime, best one of several threads.
+///
+/// # Panics
+/// When the store breaks the contract; the place of the panic is the assertion that did not hold.
+pub async fn run<Fresh, Made>(fresh: Fresh)
+where
+    Fresh: Fn(&'static str) -> Made,
+    Made: Future<Output = Arc<dyn MetadataStore>>,
+{
+    cases! { fresh, Deref::deref:
+        repositories:
+            exist_from_the_first_thing_in_them
+            stay_when_they_are_emptied
+            are_listed_by_bytes_and_by_page;
+        blobs:
+            are_held_by_the_repository_that_linked_them
+            can_be_linked_twice_and_keep_the_last_size
+            end_with_their_link
+            have_holders_in_the_order_of_their_names;
+        manifests:
+            are_returned_as_they_were_pushed
+            are_held_by_the_repository_that_they_were_pushed_to
+            can_be_pushed_twice_and_keep_the_last_type
+            go_with_every_tag_on_them
+            outlive_their_deletion_elsewhere
+            have_one_life_under_each_digest
+            tell_the_size_of_what_they_name
+            of_four_mebibytes_are_whole;
+        tags:
+            point_where_they_were_last_pushed
+            move_all_at_once_or_not_at_all
+            are_confirmed_and_moved
+            are_deleted_without_their_manifest
+            are_listed_by_bytes_and_by_page
+            of_ten_thousand_are_paged_to_the_last;
+        conditions:
+            are_met_or_nothing_happens
+            judge_the_first_tag_only
+            judge_a_push_without_tags_like_an_absent_tag;
+        references:
+            that_are_missing_are_named_and_nothing_is_stored
+            of_another_repository_are_missing
+            with_another_size_are_named_and_nothing_is_stored
+            of_an_index_may_be_manifests_or_blobs
+            that_are_optional_may_be_missing
+            to_foreign_algorithms_are_missing
+            may_stand_more_than_once
+            to_a_subject_may_be_missing
+            are_not_checked_when_lazy;
+        referrers:
+            are_listed_with_what_they_say
+            are_filtered_by_type
+            are_listed_by_page
+            refer_to_referrers
+            leave_with_their_deletion_and_outlive_their_subject
+            stay_inside_of_their_repository;
+        uploads:
+            are_recorded_touched_and_ended
+            are_limited_for_each_repository
+            become_blobs_in_one_step
+            that_are_gone_still_become_blobs
+            of_another_repository_do_not_end
+            are_found_when_they_are_idle;
+    }
+    // Tasks outlive what is borrowed, so these share the store.
+    cases! { fresh, identity:
+        concurrency:
+            pushes_of_the_same_manifest_all_succeed
+            conditional_pushes_have_one_winner
+            tags_never_point_at_deleted_manifests
+            uploads_stay_within_their_limit
+            probes_succeed;
+    }
+}

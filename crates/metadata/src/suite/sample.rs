@@ -1,0 +1,155 @@
+//! What the cases store: names, blobs, manifests and pushes, all made from short texts.
+
+use std::str::FromStr;
+
+use bytes::Bytes;
+use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag};
+use serde_json::{Value, json};
+
+use crate::{
+    BlobLink, ManifestPush, MetadataStore, MissingOr, Page, PushOutcome, ReferenceCheck, TagCondition, Timestamp,
+};
+
+/// The time of every write that is not about time.
+pub(super) const NOW: Timestamp = Timestamp::from_milliseconds(1_700_000_000_000);
+
+/// `NOW` and so much.
+pub(super) const fn later(milliseconds: i64) -> Timestamp {
+    Timestamp::from_milliseconds(NOW.milliseconds() + milliseconds)
+}
+
+/// A repository name, a tag, a media type.
+pub(super) fn parsed<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is well-formed"))
+}
+
+pub(super) fn repository(text: &str) -> RepositoryName {
+    parsed(text)
+}
+
+pub(super) fn tag(text: &str) -> Tag {
+    parsed(text)
+}
+
+/// The digest of a text.
+pub(super) fn digest(text: &str) -> Digest {
+    Algorithm::Sha256.digest(text.as_bytes())
+}
+
+/// The blob whose content is a text.
+pub(super) fn blob(text: &str) -> BlobLink {
+    BlobLink { digest: digest(text), size: text.len() as u64 }
+}
+
+/// The descriptor of a blob.
+pub(super) fn descriptor(blob: &BlobLink) -> Value {
+    json!({ "mediaType": MediaType::OCTET_STREAM, "digest": blob.digest, "size": blob.size })
+}
+
+/// A manifest from its document, which says its type.
+pub(super) fn manifest(document: &Value) -> Manifest {
+    Manifest::parse(Bytes::from(document.to_string()), None).expect("the sample is a manifest")
+}
+
+/// The document of an image whose config is the blob of `name`.
+pub(super) fn image_document(name: &str, layers: &[BlobLink]) -> Value {
+    json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_MANIFEST,
+        "config": descriptor(&blob(name)),
+        "layers": layers.iter().map(descriptor).collect::<Vec<_>>(),
+    })
+}
+
+/// An image without layers, whose config is the blob of `name`.
+pub(super) fn image(name: &str) -> Manifest {
+    manifest(&image_document(name, &[]))
+}
+
+/// An index of other manifests or blobs, given as links.
+pub(super) fn index(children: &[BlobLink]) -> Manifest {
+    manifest(&json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX,
+        "manifests": children.iter().map(descriptor).collect::<Vec<_>>(),
+    }))
+}
+
+/// An image that refers to `subject`.
+pub(super) fn referrer(name: &str, subject: &Digest, artifact_type: &str) -> Manifest {
+    let mut document = image_document(name, &[]);
+    document["subject"] = json!({ "mediaType": MediaType::OCI_MANIFEST, "digest": subject, "size": 2 });
+    document["artifactType"] = artifact_type.into();
+    document["annotations"] = json!({ "org.example.name": name });
+    manifest(&document)
+}
+
+/// The digest of a manifest.
+pub(super) fn digest_of(manifest: &Manifest) -> Digest {
+    manifest.digest(Algorithm::Sha256)
+}
+
+/// A manifest as an index names it.
+pub(super) fn link_of(manifest: &Manifest) -> BlobLink {
+    BlobLink { digest: digest_of(manifest), size: manifest.bytes().len() as u64 }
+}
+
+/// A push without checks and conditions.
+pub(super) fn push(repository: &str, manifest: &Manifest, tags: &[&str]) -> ManifestPush {
+    ManifestPush {
+        repository: parsed(repository),
+        digest: digest_of(manifest),
+        manifest: manifest.clone(),
+        tags: tags.iter().map(|tag| parsed(tag)).collect(),
+        references: ReferenceCheck::Lazy,
+        condition: TagCondition::None,
+        now: NOW,
+    }
+}
+
+/// A push whose references must be here.
+pub(super) fn checked_push(repository: &str, manifest: &Manifest, tags: &[&str]) -> ManifestPush {
+    ManifestPush { references: ReferenceCheck::Required, ..push(repository, manifest, tags) }
+}
+
+/// Pushes what the store must take.
+pub(super) async fn store_push(store: &dyn MetadataStore, push: ManifestPush) {
+    assert_eq!(store.push_manifest(push).await.unwrap(), PushOutcome::Stored);
+}
+
+/// Pushes without checks, and returns the digest.
+pub(super) async fn store_image(store: &dyn MetadataStore, name: &str, manifest: &Manifest, tags: &[&str]) -> Digest {
+    store_push(store, push(name, manifest, tags)).await;
+    digest_of(manifest)
+}
+
+/// Where a tag points.
+pub(super) async fn target(store: &dyn MetadataStore, name: &str, tag: &str) -> Option<Digest> {
+    store.tag(&parsed(name), &parsed(tag)).await.unwrap().map(|row| row.digest)
+}
+
+/// All tags of a repository.
+pub(super) async fn all_tags(store: &dyn MetadataStore, name: &str) -> MissingOr<Vec<Tag>> {
+    store.tags(&parsed(name), &first_page()).await.unwrap()
+}
+
+/// A page that holds everything that a case stores.
+pub(super) const fn first_page<Key>() -> Page<Key> {
+    Page { after: None, limit: 100_000 }
+}
+
+/// Asserts that the repository neither exists nor answers to anything of this push.
+pub(super) async fn assert_nothing_stored(store: &dyn MetadataStore, push: &ManifestPush) {
+    assert_eq!(store.manifest(&push.repository, &push.digest).await.unwrap(), None);
+    for tag in &push.tags {
+        assert_eq!(store.tag(&push.repository, tag).await.unwrap(), None);
+    }
+    for reference in push.manifest.references() {
+        if let Some(digest) = reference.descriptor.digest.known() {
+            assert_eq!(store.referenced_size(&push.repository, digest).await.unwrap(), None);
+        }
+    }
+    if let Some(subject) = push.manifest.subject().and_then(|subject| subject.digest.known()) {
+        assert_eq!(store.referrers(&push.repository, subject, None, &first_page()).await.unwrap(), []);
+    }
+}
