@@ -1,0 +1,117 @@
+//! What a pull or a list returns.
+
+use bytes::Bytes;
+use entrepot_blobs::{BlobReader, BlobStream, Growing};
+use entrepot_metadata::ManifestRow;
+use entrepot_oci::{ByteRange, Digest};
+use futures_core::stream::BoxStream;
+
+use crate::Error;
+use crate::limits::RANGE_NEAR_BYTES;
+use crate::proxied::Proxied;
+
+/// Where the answer to a pull came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// The repository is hosted: there is nothing to cache.
+    Own,
+    /// From the cache; an upstream may have confirmed it, but sent nothing.
+    Hit,
+    /// Fetched from the upstream for this request, or together with others that asked for it at the time.
+    Miss,
+    /// From the cache, because the upstream could not be asked.
+    Stale,
+}
+
+/// A manifest as it is answered.
+#[derive(Clone, Debug)]
+pub struct PulledManifest {
+    /// The manifest.
+    pub manifest: ManifestRow,
+    /// Where it came from.
+    pub cache: CacheStatus,
+    /// What the client's user should be told.
+    pub warning: Option<String>,
+}
+
+/// A blob as it is answered.
+#[derive(Debug)]
+pub struct PulledBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where it came from.
+    pub cache: CacheStatus,
+    /// Its bytes.
+    pub content: BlobContent,
+}
+
+/// The bytes of a blob: stored, or arriving.
+#[derive(Debug)]
+pub enum BlobContent {
+    /// Verified and stored.
+    Stored(BlobReader),
+    /// Arriving from an upstream.
+    Arriving(Box<Arriving>),
+}
+
+/// A blob that is being filled while it is read.
+#[derive(Debug)]
+pub struct Arriving {
+    pub(crate) growing: Growing,
+    pub(crate) proxied: Proxied,
+    pub(crate) digest: Digest,
+}
+
+/// A stream of the bytes asked for. It ends cleanly only when all of them were delivered.
+pub type ContentStream = BoxStream<'static, Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+
+impl PulledBlob {
+    /// The bytes of `range`, or all of them.
+    ///
+    /// A range of an arriving blob waits for the bytes when they are near; a far one is asked of the upstream on its own, while the
+    /// fill goes on.
+    pub async fn stream(&self, range: Option<ByteRange>) -> Result<ContentStream, Error> {
+        match &self.content {
+            BlobContent::Stored(reader) => Ok(boxed(reader.stream(range))),
+            BlobContent::Arriving(arriving) => arriving.stream(range).await,
+        }
+    }
+}
+
+impl Arriving {
+    async fn stream(&self, range: Option<ByteRange>) -> Result<ContentStream, Error> {
+        let is_far = |range: &ByteRange| range.first() > self.growing.received().saturating_add(RANGE_NEAR_BYTES);
+        match range.filter(is_far) {
+            Some(far) => self.proxied.stream_range(&self.digest, far).await,
+            None => Ok(boxed(self.growing.stream(range))),
+        }
+    }
+}
+
+fn boxed(stream: BlobStream) -> ContentStream {
+    use futures_util::{StreamExt, TryStreamExt};
+    stream.map_err(Into::into).boxed()
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// The entries, in order.
+    pub entries: Vec<T>,
+    /// Whether more follow.
+    pub has_more: bool,
+    /// What the client's user should be told.
+    pub warning: Option<String>,
+}
+
+impl<T> Listing<T> {
+    /// A page of `limit` out of a list that was read one entry farther, which tells whether more follow.
+    pub(crate) fn from_overfull(mut entries: Vec<T>, limit: usize) -> Self {
+        let has_more = entries.len() > limit;
+        entries.truncate(limit);
+        // Nothing follows a page of nothing: the specification wants no link then.
+        Self { has_more: has_more && limit > 0, entries, warning: None }
+    }
+}

@@ -1,0 +1,42 @@
+//! The domain: what a registry does, without HTTP, SQL or a particular store.
+//!
+//! A [`Registry`] has two [`Store`]s: one for what was pushed here, one for what was fetched from other registries. A
+//! [`Repository`] is *hosted* (it lives in the first) or *proxied* (it lives in the second and fills itself). Which of the two is
+//! decided once, by its name, in [`Registry::repository`]; the difference shows only where a local miss, a write, or the
+//! freshness of a tag is decided (`proxied.rs`).
+//!
+//! Invariants that hold for every function here:
+//!
+//! - bytes are durable before a row names them, and rows before an answer does;
+//! - what was not verified is never complete to anybody;
+//! - an outage is an error, never an absence.
+
+mod clock;
+mod content;
+mod error;
+mod fill;
+mod flight;
+mod limits;
+mod lists;
+mod metrics;
+mod mount;
+mod proxied;
+mod push;
+mod registry;
+mod repository;
+mod sessions;
+mod sweep;
+mod tasks;
+mod upload;
+
+pub use clock::{Clock, SystemClock};
+pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
+pub use error::Error;
+pub use limits::{Limits, MANIFEST_TAGS_MAX, PAGE_MAX, REFERRERS_PAGE_BYTES_MAX, REFERRERS_PAGE_MAX};
+pub use metrics::Metrics;
+pub use push::{ManifestUpload, PushedManifest};
+pub use registry::{Parts, Registry, Store};
+pub use repository::Repository;
+pub use sweep::Swept;
+pub use tasks::Tasks;
+pub use upload::{Chunk, Source, SourceError, UploadStatus};

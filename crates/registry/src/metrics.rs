@@ -1,0 +1,81 @@
+//! What the domain counts. No label is ever taken from a request.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The series of the domain.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Pulls of proxied content answered from the cache.
+    pub cache_hits: Counter,
+    /// Pulls of proxied content that had to wait for an upstream.
+    pub cache_misses: Counter,
+    /// Pulls answered from the cache because the upstream could not be asked.
+    pub cache_stale: Counter,
+    /// Fills that were started.
+    pub fills_started: Counter,
+    /// Fills that ended without a blob.
+    pub fills_failed: Counter,
+    /// Times that a fill went on after its upstream had broken off.
+    pub fills_resumed: Counter,
+    /// Bytes received from upstreams for blobs.
+    pub fill_bytes: Counter,
+    /// Fills that are running now.
+    pub fills_running: Gauge,
+    /// Blobs that were pushed or mounted.
+    pub blobs_pushed: Counter,
+    /// Manifests that were pushed.
+    pub manifests_pushed: Counter,
+    /// Upload sessions that a request is writing to now.
+    pub uploads_running: Gauge,
+    /// Upload sessions and staged leftovers that the sweep ended.
+    pub uploads_swept: Counter,
+}
+
+impl Metrics {
+    /// Registers every series below `registry`'s prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("cache_hits", "Pulls of proxied content answered from the cache", self.cache_hits.clone());
+        registry.register(
+            "cache_misses",
+            "Pulls of proxied content that waited for an upstream",
+            self.cache_misses.clone(),
+        );
+        registry.register(
+            "cache_stale",
+            "Pulls answered from the cache while the upstream was away",
+            self.cache_stale.clone(),
+        );
+        registry.register("fills_started", "Fills that were started", self.fills_started.clone());
+        registry.register("fills_failed", "Fills that ended without a blob", self.fills_failed.clone());
+        registry.register("fills_resumed", "Fills that went on after a break", self.fills_resumed.clone());
+        registry.register("fill_bytes", "Bytes received from upstreams for blobs", self.fill_bytes.clone());
+        registry.register("fills_running", "Fills that are running", self.fills_running.clone());
+        registry.register("blobs_pushed", "Blobs that were pushed or mounted", self.blobs_pushed.clone());
+        registry.register("manifests_pushed", "Manifests that were pushed", self.manifests_pushed.clone());
+        registry.register("uploads_running", "Upload sessions being written to", self.uploads_running.clone());
+        registry.register(
+            "uploads_swept",
+            "Upload sessions and leftovers ended by the sweep",
+            self.uploads_swept.clone(),
+        );
+    }
+}
+
+/// Counts something as running for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Running(Gauge);
+
+impl Running {
+    pub(crate) fn start(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,71 @@
+//! Mounting: a repository gets a blob that is already here, without an upload.
+
+use entrepot_metadata::BlobLink;
+use entrepot_oci::{Digest, RepositoryName};
+
+use crate::limits::MOUNT_SOURCES_MAX;
+use crate::registry::Store;
+use crate::repository::Kind;
+use crate::{Error, Repository};
+
+impl Repository {
+    /// Makes the repository hold a blob that `from`, or without it any repository, holds already; `false` when that
+    /// cannot be and the client has to upload. Cached repositories (`proxy/…`) can be mounted from as well: the bytes are
+    /// shared between the stores, so that no eviction of the cache takes them away again.
+    pub async fn mount(&self, digest: &Digest, from: Option<&RepositoryName>) -> Result<bool, Error> {
+        self.writable()?;
+        let is_mounted = match from {
+            Some(name) => self.mount_from(digest, name).await?,
+            None => self.mount_from_anywhere(digest).await?,
+        };
+        if is_mounted {
+            self.registry.metrics.blobs_pushed.inc();
+        }
+        Ok(is_mounted)
+    }
+
+    async fn mount_from(&self, digest: &Digest, name: &RepositoryName) -> Result<bool, Error> {
+        // A source that cannot be is treated like one that lacks the blob: the client uploads, and learns nothing.
+        let Ok(source) = self.registry.repository(name) else { return Ok(false) };
+        match &source.kind {
+            Kind::Hosted => {
+                let link = self.registry.own.metadata.blob(name, digest).await?;
+                self.link(link).await
+            }
+            Kind::Proxied(proxied) => {
+                let link = self.registry.cache.metadata.blob(proxied.cached_name(), digest).await?;
+                self.adopt(link).await
+            }
+        }
+    }
+
+    async fn mount_from_anywhere(&self, digest: &Digest) -> Result<bool, Error> {
+        let holders = self.registry.own.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
+        if self.link(holders.into_iter().map(|(_, link)| link).next()).await? {
+            return Ok(true);
+        }
+        let holders = self.registry.cache.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
+        self.adopt(holders.into_iter().map(|(_, link)| link).next()).await
+    }
+
+    /// Links a blob of the own store, if its bytes are there as the link says.
+    async fn link(&self, link: Option<BlobLink>) -> Result<bool, Error> {
+        let Some(link) = link else { return Ok(false) };
+        let Store { blobs, metadata } = &self.registry.own;
+        if blobs.size(&link.digest).await? != Some(link.size) {
+            return Ok(false);
+        }
+        metadata.link_blob(&self.name, &link, self.registry.clock.now()).await?;
+        Ok(true)
+    }
+
+    /// Takes over a blob of the cache. Bytes first, then the row: a crash in between leaves a blob that nobody holds.
+    async fn adopt(&self, link: Option<BlobLink>) -> Result<bool, Error> {
+        let Some(link) = link else { return Ok(false) };
+        let Some(reader) = self.registry.cache.blobs.open(&link.digest).await? else { return Ok(false) };
+        let size = self.registry.own.blobs.adopt(&link.digest, &reader).await?;
+        let link = BlobLink { digest: link.digest, size };
+        self.registry.own.metadata.link_blob(&self.name, &link, self.registry.clock.now()).await?;
+        Ok(true)
+    }
+}

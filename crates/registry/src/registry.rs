@@ -1,0 +1,148 @@
+//! The registry: two stores, the registries beyond, and what is under way between them.
+
+use std::sync::Arc;
+
+use entrepot_blobs::BlobStore;
+use entrepot_metadata::{MetadataStore, Page};
+use entrepot_oci::RepositoryName;
+use entrepot_upstream::Remotes;
+
+use crate::content::Listing;
+use crate::content::PulledManifest;
+use crate::fill::Fills;
+use crate::flight::Flights;
+use crate::proxied::Proxied;
+use crate::repository::{Kind, Repository};
+use crate::sessions::Sessions;
+use crate::{Clock, Error, Limits, Metrics, PAGE_MAX, Tasks};
+
+/// The first component of names that belong to other registries.
+const PROXY_PREFIX: &str = "proxy";
+
+/// Bytes and who has them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The bytes.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Who has them.
+    pub metadata: Arc<dyn MetadataStore>,
+}
+
+/// What a [`Registry`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What was pushed here.
+    pub own: Store,
+    /// What was fetched from other registries.
+    pub cache: Store,
+    /// The other registries.
+    pub remotes: Remotes,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// The limits that the operator set.
+    pub limits: Limits,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Where to run what outlives a request.
+    pub tasks: Tasks,
+}
+
+/// The whole registry. One per process.
+#[derive(Debug)]
+pub struct Registry {
+    pub(crate) own: Store,
+    pub(crate) cache: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) tasks: Tasks,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) fills: Arc<Fills>,
+    pub(crate) manifest_flights: Flights<String, PulledManifest>,
+    remotes: Remotes,
+}
+
+impl Registry {
+    /// Puts the parts together. Nothing is read or written yet.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { own, cache, remotes, clock, limits, metrics, tasks } = parts;
+        Arc::new(Self {
+            fills: Arc::new(Fills::new(
+                own.clone(),
+                cache.clone(),
+                clock.clone(),
+                limits,
+                metrics.clone(),
+                tasks.clone(),
+            )),
+            manifest_flights: Flights::new(tasks.clone()),
+            sessions: Arc::new(Sessions::default()),
+            own,
+            cache,
+            clock,
+            limits,
+            metrics,
+            tasks,
+            remotes,
+        })
+    }
+
+    /// The repository of this name, which need not exist yet: here is decided whether it is hosted or proxied.
+    ///
+    /// # Errors
+    /// When the name begins with `proxy/` and what follows names no registry that may be asked, or no repository.
+    pub fn repository(self: &Arc<Self>, name: &RepositoryName) -> Result<Repository, Error> {
+        let kind = match name.split_first() {
+            Some((PROXY_PREFIX, rest)) => Kind::Proxied(self.proxied(name, &rest)?),
+            _ => Kind::Hosted,
+        };
+        Ok(Repository { registry: Arc::clone(self), name: name.clone(), kind })
+    }
+
+    /// Whether the name may be written to, before anything else about it or about the request is judged: also a name whose
+    /// registry may not be asked is a cache.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for names that begin with `proxy/`.
+    pub fn check_writable(&self, name: &RepositoryName) -> Result<(), Error> {
+        match name.split_first() {
+            Some((PROXY_PREFIX, _)) => Err(Error::ReadOnly { name: name.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    fn proxied(&self, name: &RepositoryName, rest: &RepositoryName) -> Result<Proxied, Error> {
+        let Some((host, repository)) = rest.split_first() else {
+            return Err(Error::ProxyNameIncomplete { name: name.clone() });
+        };
+        let unknown = |source| Error::UpstreamUnknown { name: name.clone(), source };
+        let remote = self.remotes.resolve(host).map_err(unknown)?;
+        Proxied::new(name, remote, &repository)
+    }
+
+    /// The names of the hosted repositories, in order.
+    pub async fn catalog(&self, after: Option<RepositoryName>, limit: usize) -> Result<Listing<RepositoryName>, Error> {
+        let limit = limit.min(PAGE_MAX);
+        let entries = self.own.metadata.repositories(&Page { after, limit: limit + 1 }).await?;
+        Ok(Listing::from_overfull(entries, limit))
+    }
+
+    /// Resolves when every fill that runs now has ended, one way or the other.
+    pub async fn fills_ended(&self) {
+        self.fills.ended().await;
+    }
+
+    /// Tries what every request needs; what fails is named.
+    pub async fn probe(&self) -> Vec<(&'static str, Error)> {
+        let mut failures = Vec::new();
+        for (name, store) in [("registry storage", &self.own), ("proxy storage", &self.cache)] {
+            if let Err(error) = store.blobs.probe().await {
+                failures.push((name, error.into()));
+            }
+            if let Err(error) = store.metadata.probe().await {
+                failures.push((name, error.into()));
+            }
+        }
+        failures
+    }
+}

@@ -1,0 +1,169 @@
+//! A repository: everything that can be asked of one name.
+
+use std::sync::Arc;
+
+use entrepot_metadata::{BlobLink, MetadataStore};
+use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
+
+use crate::content::{BlobContent, CacheStatus, PulledBlob, PulledManifest};
+use crate::proxied::Proxied;
+use crate::registry::Store;
+use crate::{Error, Registry};
+
+/// One repository, which need not exist yet. Uploads, pushes, mounts and lists are further parts of it, in files of their own.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) name: RepositoryName,
+    pub(crate) kind: Kind,
+}
+
+/// Where a repository's content comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// It was pushed here.
+    Hosted,
+    /// It is fetched from another registry.
+    Proxied(Proxied),
+}
+
+impl Repository {
+    /// The name that it was asked by.
+    pub const fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    /// For people: the upstream that it comes from, unless it is hosted.
+    pub fn upstream(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Hosted => None,
+            Kind::Proxied(proxied) => Some(proxied.remote().name()),
+        }
+    }
+
+    /// The store of a hosted repository.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for a proxied one: this is where every write to a cache ends.
+    pub(crate) fn writable(&self) -> Result<&Store, Error> {
+        match &self.kind {
+            Kind::Hosted => Ok(&self.registry.own),
+            Kind::Proxied(_) => Err(Error::ReadOnly { name: self.name.clone() }),
+        }
+    }
+
+    /// The manifest of a tag or digest.
+    pub async fn manifest(&self, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
+        match &self.kind {
+            Kind::Proxied(proxied) => proxied.manifest(&self.registry, reference).await,
+            Kind::Hosted => {
+                let found = stored_manifest(&*self.registry.own.metadata, &self.name, reference).await?;
+                let Some(manifest) = found else {
+                    self.must_exist().await?;
+                    return Err(self.manifest_unknown(reference));
+                };
+                Ok(PulledManifest { manifest, cache: CacheStatus::Own, warning: None })
+            }
+        }
+    }
+
+    /// A blob, to be read.
+    pub async fn blob(&self, digest: &Digest) -> Result<PulledBlob, Error> {
+        match &self.kind {
+            Kind::Proxied(proxied) => proxied.blob(&self.registry, digest).await,
+            Kind::Hosted => {
+                let link = self.blob_link(digest).await?;
+                open_linked(&self.registry.own, link, CacheStatus::Own).await
+            }
+        }
+    }
+
+    /// The size of a blob in bytes, and where that is known from. Cheaper than [`Self::blob`]: nothing is fetched for it.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<(u64, CacheStatus), Error> {
+        match &self.kind {
+            Kind::Proxied(proxied) => proxied.blob_size(&self.registry, digest).await,
+            Kind::Hosted => {
+                let link = self.blob_link(digest).await?;
+                // The row alone would promise bytes that a damaged disk may not have: a push skips what HEAD confirms.
+                let found = self.registry.own.blobs.size(digest).await?;
+                if found == Some(link.size) {
+                    Ok((link.size, CacheStatus::Own))
+                } else {
+                    Err(Error::BlobDamaged { digest: link.digest, expected: link.size, found })
+                }
+            }
+        }
+    }
+
+    /// Deletes a tag, or a manifest with every tag on it.
+    pub async fn delete_manifest(&self, reference: &TagOrDigest) -> Result<(), Error> {
+        let metadata = &self.writable()?.metadata;
+        let is_deleted = match reference {
+            TagOrDigest::Tag(tag) => metadata.delete_tag(&self.name, tag).await?,
+            TagOrDigest::Digest(digest) => metadata.delete_manifest(&self.name, digest).await?.is_some(),
+        };
+        if is_deleted {
+            return Ok(());
+        }
+        self.must_exist().await?;
+        Err(self.manifest_unknown(reference))
+    }
+
+    /// Ends that the repository holds a blob. The bytes stay for whoever else holds them; without any holder they are
+    /// garbage, which a collection removes.
+    pub async fn delete_blob(&self, digest: &Digest) -> Result<(), Error> {
+        if self.writable()?.metadata.unlink_blob(&self.name, digest).await? {
+            return Ok(());
+        }
+        self.must_exist().await?;
+        Err(self.blob_unknown(digest))
+    }
+
+    /// What the row says of a hosted blob.
+    async fn blob_link(&self, digest: &Digest) -> Result<BlobLink, Error> {
+        if let Some(link) = self.registry.own.metadata.blob(&self.name, digest).await? {
+            return Ok(link);
+        }
+        self.must_exist().await?;
+        Err(self.blob_unknown(digest))
+    }
+
+    async fn must_exist(&self) -> Result<(), Error> {
+        if self.registry.own.metadata.repository_exists(&self.name).await? {
+            return Ok(());
+        }
+        Err(Error::RepositoryUnknown { name: self.name.clone() })
+    }
+
+    pub(crate) fn manifest_unknown(&self, reference: &TagOrDigest) -> Error {
+        Error::ManifestUnknown { name: self.name.clone(), reference: reference.clone() }
+    }
+
+    pub(crate) fn blob_unknown(&self, digest: &Digest) -> Error {
+        Error::BlobUnknown { name: self.name.clone(), digest: digest.clone() }
+    }
+}
+
+/// The manifest of a tag or digest as the store has it.
+pub(crate) async fn stored_manifest(
+    metadata: &dyn MetadataStore,
+    name: &RepositoryName,
+    reference: &TagOrDigest,
+) -> Result<Option<entrepot_metadata::ManifestRow>, Error> {
+    Ok(match reference {
+        TagOrDigest::Tag(tag) => metadata.tagged_manifest(name, tag).await?,
+        TagOrDigest::Digest(digest) => metadata.manifest(name, digest).await?,
+    })
+}
+
+/// Opens a blob that a row names. Bytes of another size than the row's are never served (a truncated file, a lost one).
+pub(crate) async fn open_linked(store: &Store, link: BlobLink, cache: CacheStatus) -> Result<PulledBlob, Error> {
+    let reader = store.blobs.open(&link.digest).await?;
+    let found = reader.as_ref().map(entrepot_blobs::BlobReader::size);
+    match reader {
+        Some(reader) if reader.size() == link.size => {
+            Ok(PulledBlob { digest: link.digest, size: link.size, cache, content: BlobContent::Stored(reader) })
+        }
+        _ => Err(Error::BlobDamaged { digest: link.digest, expected: link.size, found }),
+    }
+}
