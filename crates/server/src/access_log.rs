@@ -1,0 +1,287 @@
+//! One line in the log, and one count in the metrics, for every request.
+//!
+//! The line is written when the response body has ended, or when the client was seen to be gone: only then are the
+//! bytes and the time known. It is an event of target `access`; how it looks is the business of the subscriber. Text
+//! that comes from the client is bounded and has its control characters escaped before it gets here.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::connection::Peer;
+use crate::limits::{LOGGED_PATH_MAX, LOGGED_USER_AGENT_MAX};
+use crate::metrics::{CountedRequest, RequestMetrics, RouteLabel};
+use crate::request_id::{RequestId, RequestIds};
+
+/// Where the bytes of an answer came from, when the cache had to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheStatus {
+    /// From the cache.
+    Hit,
+    /// From a fetch that was running already.
+    Fill,
+    /// From a fetch that this request started.
+    Miss,
+    /// From the cache, because the upstream could not be asked whether it is still right.
+    Stale,
+}
+
+impl CacheStatus {
+    /// The word in the log and in the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Fill => "fill",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// What a handler knows about its request and the log should say; it goes among the extensions of the response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// The repository, as in the path or as the path was understood.
+    pub repository: Option<String>,
+    /// The tag or digest that was asked for.
+    pub reference: Option<String>,
+    /// The digest that was answered.
+    pub digest: Option<String>,
+    /// What the cache had to do with it.
+    pub cache: Option<CacheStatus>,
+    /// The name of the upstream behind the repository.
+    pub upstream: Option<String>,
+}
+
+/// What the log needs besides the request.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessLog {
+    ids: Arc<RequestIds>,
+    metrics: RequestMetrics,
+}
+
+impl AccessLog {
+    pub(crate) fn new(ids: Arc<RequestIds>, metrics: RequestMetrics) -> Self {
+        Self { ids, metrics }
+    }
+}
+
+/// The outermost layer: gives the request its [`RequestId`] and sees to it that one line is written about it.
+pub(crate) async fn record(State(log): State<AccessLog>, mut request: Request, next: Next) -> Response {
+    let id = log.ids.next();
+    request.extensions_mut().insert(id);
+    let mut exchange = Exchange::begin(id, &request, log.metrics);
+    let received = Arc::clone(&exchange.received);
+    let request =
+        request.map(|body| if body.is_end_stream() { body } else { Body::new(ReceivedBody { body, received }) });
+    let mut response = next.run(request).await;
+    exchange.answer(&mut response);
+    response.map(|body| Body::new(SentBody { body, exchange }))
+}
+
+/// One request from its head to the end of its answer. Dropping it writes the line.
+#[derive(Debug)]
+struct Exchange {
+    id: RequestId,
+    started: Instant,
+    client: Option<SocketAddr>,
+    method: Method,
+    path: String,
+    user_agent: Option<String>,
+    status: Option<StatusCode>,
+    route: Option<RouteLabel>,
+    facts: RequestFacts,
+    sent: u64,
+    /// The length that the client was told, if it was told one.
+    announced: Option<u64>,
+    received: Arc<AtomicU64>,
+    complete: bool,
+    metrics: RequestMetrics,
+}
+
+impl Exchange {
+    fn begin(id: RequestId, request: &Request, metrics: RequestMetrics) -> Self {
+        Self {
+            id,
+            started: Instant::now(),
+            client: request.extensions().get::<Peer>().map(|peer| peer.address),
+            method: request.method().clone(),
+            path: printable(request.uri().path(), LOGGED_PATH_MAX).into_owned(),
+            user_agent: user_agent(request.headers()),
+            status: None,
+            route: None,
+            facts: RequestFacts::default(),
+            sent: 0,
+            announced: None,
+            received: Arc::default(),
+            complete: false,
+            metrics,
+        }
+    }
+
+    fn answer(&mut self, response: &mut Response) {
+        self.status = Some(response.status());
+        self.route = response.extensions_mut().remove();
+        self.facts = response.extensions_mut().remove().unwrap_or_default();
+        self.announced = content_length(response.headers()).or_else(|| response.body().size_hint().exact());
+        // These have no body that could be cut short: nobody ever polls it.
+        self.complete = self.method == Method::HEAD
+            || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    }
+
+    fn write_line(&self, bytes_received: u64, duration_ms: u64) {
+        let known = |text: &Option<String>| text.as_deref().map(|text| printable(text, LOGGED_PATH_MAX).into_owned());
+        let outcome = if self.complete { "answered" } else { "aborted" };
+        tracing::info!(
+            target: "access",
+            {
+                request.id = %self.id,
+                client = self.client.map(tracing::field::display),
+                method = self.method.as_str(),
+                path = self.path,
+                status = self.status.map(|status| status.as_u16()),
+                bytes_sent = self.sent,
+                bytes_received,
+                duration_ms,
+                cache = self.facts.cache.map_or("-", CacheStatus::as_str),
+                repository = known(&self.facts.repository),
+                reference = known(&self.facts.reference),
+                digest = known(&self.facts.digest),
+                upstream = known(&self.facts.upstream),
+                user_agent = self.user_agent,
+            },
+            "{outcome}"
+        );
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let bytes_received = self.received.load(Ordering::Relaxed);
+        self.metrics.count(&CountedRequest {
+            route: self.route,
+            method: &self.method,
+            status: self.status,
+            bytes_sent: self.sent,
+            bytes_received,
+            duration,
+            cache: self.facts.cache,
+        });
+        self.write_line(bytes_received, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+/// A response body that is counted, and that ends its exchange when it is dropped.
+///
+/// The size hint is passed on exactly: from it comes `Content-Length`.
+struct SentBody {
+    body: Body,
+    exchange: Exchange,
+}
+
+impl http_body::Body for SentBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let outcome = Pin::new(&mut self.body).poll_frame(context);
+        match &outcome {
+            Poll::Ready(None) => self.exchange.complete = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.exchange.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for SentBody {
+    fn drop(&mut self) {
+        // A body of known length is not polled again after its last byte.
+        self.exchange.complete |= self.body.is_end_stream() || self.exchange.announced == Some(self.exchange.sent);
+    }
+}
+
+/// A request body that is counted.
+struct ReceivedBody {
+    body: Body,
+    received: Arc<AtomicU64>,
+}
+
+impl http_body::Body for ReceivedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let outcome = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &outcome {
+            self.received.fetch_add(frame.data_ref().map_or(0, |data| data.len() as u64), Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::USER_AGENT)?;
+    Some(printable(&String::from_utf8_lossy(value.as_bytes()), LOGGED_USER_AGENT_MAX).into_owned())
+}
+
+/// The text with control and other unprintable characters escaped, cut after `length_max` characters.
+fn printable(text: &str, length_max: usize) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if text.len() <= length_max && text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut printable = String::new();
+    for character in text.chars().take(length_max) {
+        if character.is_control() || !(character.is_alphanumeric() || character.is_ascii()) {
+            printable.extend(character.escape_unicode());
+        } else {
+            printable.push(character);
+        }
+    }
+    Cow::Owned(printable)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Errors as HTTP tells them: one mapping, exhaustive, from what happened in the domain to status, code and text.
+//!
+//! The client gets a code, a sentence that says what to do, and the request id; the log gets the whole chain, here, once.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use entrepot_oci::{Algorithm, ErrorBody, ErrorCode, ErrorEntry, ManifestError, RangeError, upload_range};
+use entrepot_registry::Error;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::request_body::BodyStalled;
+use crate::respond::DOCKER_UPLOAD_UUID;
+use crate::route::{DigestOf, RouteError};
+
+/// When to come back after a failure of something behind us whose end nobody knows.
+const RETRY_LATER: Duration = Duration::from_secs(10);
+
+/// A failed request.
+#[derive(Debug)]
+pub struct ErrorResponse {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    /// Things for programs; each becomes an entry of its own with the same code and message.
+    details: Vec<Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ErrorResponse {
+    /// An error with the usual status of its code.
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, code, message: message.into(), details: Vec::new(), headers: Vec::new() }
+    }
+
+    /// The same with another status.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same with something for programs.
+    fn with_detail(mut self, detail: Value) -> Self {
+        self.details.push(detail);
+        self
+    }
+
+    /// The same once for each of these digests.
+    fn for_each_digest(self, digests: impl IntoIterator<Item = impl Serialize>) -> Self {
+        digests.into_iter().fold(self, |response, digest| response.with_detail(json!({ "digest": digest })))
+    }
+
+    /// The same with a header. A value that cannot be one is left out.
+    fn with_header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        // Whole seconds from 1 on: clients misread anything else.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.with_header(RETRY_AFTER, seconds.max(1).to_string())
+    }
+
+    /// A range that the content does not have.
+    pub(crate) fn unsatisfiable_range(error: RangeError, size: u64) -> Self {
+        Self::new(ErrorCode::RANGE_INVALID, format!("{error}: the blob has {size} bytes"))
+            .with_header(CONTENT_RANGE, format!("bytes */{size}"))
+    }
+
+    /// The answer; without a body for a HEAD, whose status has to say everything.
+    pub(crate) fn into_response(self, is_head: bool) -> Response {
+        let entry = |detail| ErrorEntry { code: self.code.as_str().to_owned(), message: self.message.clone(), detail };
+        let errors = match self.details {
+            details if details.is_empty() => vec![entry(Value::Null)],
+            details => details.into_iter().map(entry).collect(),
+        };
+        // Strings and numbers into memory: there is no way to fail.
+        let body = serde_json::to_vec(&ErrorBody { errors }).map(Bytes::from).unwrap_or_default();
+        let length = body.len();
+        let mut response = Response::new(if is_head { Body::empty() } else { Body::from(body) });
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.extend(self.headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        response
+    }
+}
+
+impl From<RouteError> for ErrorResponse {
+    fn from(error: RouteError) -> Self {
+        let message = error.to_string();
+        match error {
+            RouteError::UnknownPath => Self::new(ErrorCode::UNSUPPORTED, message).with_status(StatusCode::NOT_FOUND),
+            RouteError::MethodNotAllowed { allowed } => {
+                Self::new(ErrorCode::UNSUPPORTED, message).with_header(ALLOW, allowed)
+            }
+            RouteError::Name { .. } => Self::new(ErrorCode::NAME_INVALID, message),
+            // What cannot exist is not there, to somebody who asks for it.
+            RouteError::Digest { of: DigestOf::Pull("manifest"), .. } | RouteError::Tag { is_push: false, .. } => {
+                Self::new(ErrorCode::MANIFEST_UNKNOWN, message)
+            }
+            RouteError::Digest { of: DigestOf::Pull(_), .. } => Self::new(ErrorCode::BLOB_UNKNOWN, message),
+            RouteError::Digest { of: DigestOf::Other, .. } => Self::new(ErrorCode::DIGEST_INVALID, message),
+            RouteError::Tag { is_push: true, .. } => Self::new(ErrorCode::MANIFEST_INVALID, message),
+        }
+    }
+}
+
+impl From<ManifestError> for ErrorResponse {
+    fn from(error: ManifestError) -> Self {
+        let response = Self::new(ErrorCode::MANIFEST_INVALID, error.to_string());
+        match error {
+            ManifestError::TooLarge { .. } => response.with_status(StatusCode::PAYLOAD_TOO_LARGE),
+            _ => response,
+        }
+    }
+}
+
+impl From<Error> for ErrorResponse {
+    fn from(error: Error) -> Self {
+        let response = describe(error.root());
+        log(&error, response.status);
+        response
+    }
+}
+
+/// A failure is logged where it is answered: here.
+fn log(error: &Error, status: StatusCode) {
+    let cause = error as &dyn std::error::Error;
+    if status.is_server_error() {
+        tracing::error!(status = status.as_u16(), error = cause, "a request failed");
+    } else {
+        tracing::debug!(status = status.as_u16(), error = cause, "a request was refused");
+    }
+}
+
+fn describe(error: &Error) -> ErrorResponse {
+    let of = |code: ErrorCode| ErrorResponse::new(code, error.to_string());
+    match error {
+        Error::RepositoryUnknown { .. } | Error::ProxyNameIncomplete { .. } => of(ErrorCode::NAME_UNKNOWN),
+        Error::ManifestUnknown { reference, .. } => {
+            of(ErrorCode::MANIFEST_UNKNOWN).with_detail(json!({ "reference": reference.to_string() }))
+        }
+        Error::BlobUnknown { digest, .. } => of(ErrorCode::BLOB_UNKNOWN).with_detail(json!({ "digest": digest })),
+        Error::UploadUnknown { .. } => of(ErrorCode::BLOB_UPLOAD_UNKNOWN),
+        Error::UploadBusy { .. } => of(ErrorCode::BLOB_UPLOAD_INVALID).with_status(StatusCode::CONFLICT),
+        Error::ChunkOutOfOrder { id, received, .. } => of(ErrorCode::BLOB_UPLOAD_INVALID)
+            .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
+            .with_header(RANGE, upload_range(*received))
+            .with_header(DOCKER_UPLOAD_UUID, id.as_str()),
+        Error::SizeMismatch { .. } => of(ErrorCode::SIZE_INVALID),
+        Error::SourceBroken { source, .. } => describe_broken_source(error, source.as_ref()),
+        Error::DigestMismatch { expected, actual } => {
+            of(ErrorCode::DIGEST_INVALID).with_detail(json!({ "expected": expected, "actual": actual }))
+        }
+        Error::BlobTooLarge { .. } => of(ErrorCode::SIZE_INVALID).with_status(StatusCode::PAYLOAD_TOO_LARGE),
+        Error::ManifestInvalid(ManifestError::TooLarge { .. }) => {
+            of(ErrorCode::MANIFEST_INVALID).with_status(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        Error::ManifestInvalid(_) => of(ErrorCode::MANIFEST_INVALID),
+        Error::ReferencesMissing { digests, .. } => {
+            of(ErrorCode::MANIFEST_BLOB_UNKNOWN).for_each_digest(digests)
+        }
+        Error::ReferencesOfWrongSize { digests, .. } => {
+            of(ErrorCode::MANIFEST_INVALID).for_each_digest(digests)
+        }
+        Error::ConditionFailed => of(ErrorCode::MANIFEST_INVALID).with_status(StatusCode::PRECONDITION_FAILED),
+        Error::TooManyUploads { .. } => of(ErrorCode::TOOMANYREQUESTS).retry_after(Duration::from_mins(1)),
+        Error::ReadOnly { .. } => of(ErrorCode::UNSUPPORTED).with_header(ALLOW, "GET, HEAD"),
+        Error::UpstreamUnknown { source, .. } => {
+            ErrorResponse::new(ErrorCode::NAME_UNKNOWN, format!("{error}: {source}"))
+        }
+        Error::ProxyNameTooLong { .. } => of(ErrorCode::NAME_INVALID),
+        Error::Upstream { source, .. } => describe_upstream(source),
+        Error::UpstreamSizeMismatch { .. } | Error::UpstreamDigestMismatch { .. } | Error::FillBroken { .. } => {
+            of(ErrorCode::UNAVAILABLE).with_status(StatusCode::BAD_GATEWAY)
+        }
+        Error::BlobDamaged { .. } => of(ErrorCode::UNKNOWN),
+        Error::Blobs(error) => describe_blobs(error),
+        Error::Metadata(error) => describe_metadata(error),
+        Error::Interrupted => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_LATER),
+        // `root` has taken these off.
+        Error::Shared(shared) => describe(shared.root()),
+    }
+}
+
+/// The client's own body: too slow, or broken off. Where it is gone, nobody reads this.
+fn describe_broken_source(error: &Error, source: &(dyn std::error::Error + Send + Sync + 'static)) -> ErrorResponse {
+    let response = ErrorResponse::new(ErrorCode::SIZE_INVALID, format!("{error}: {source}"));
+    match BodyStalled::find(source) {
+        Some(_) => response.with_status(StatusCode::REQUEST_TIMEOUT),
+        None => response,
+    }
+}
+
+/// What an upstream did, as a client of ours may take it. Its challenge is never passed on: the client would answer it to us.
+fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
+    use entrepot_upstream::Error as Upstream;
+    // The upstream's errors are written for people: they name it and what it did, and hold no secrets.
+    let of = |code: ErrorCode, status: StatusCode| ErrorResponse::new(code, error.to_string()).with_status(status);
+    match error {
+        // 451: unavailable for legal reasons.
+        Upstream::Rejected { status: 451, .. } | Upstream::AddressRefused { .. } => {
+            of(ErrorCode::DENIED, StatusCode::FORBIDDEN)
+        }
+        Upstream::NotFound { .. } | Upstream::Rejected { .. } => of(ErrorCode::MANIFEST_UNKNOWN, StatusCode::NOT_FOUND),
+        Upstream::Denied { .. } => of(ErrorCode::NAME_UNKNOWN, StatusCode::NOT_FOUND),
+        Upstream::RateLimited { retry_after, .. } => {
+            of(ErrorCode::TOOMANYREQUESTS, StatusCode::TOO_MANY_REQUESTS).retry_after(*retry_after)
+        }
+        Upstream::Unavailable { status: 503, retry_after, .. } => {
+            of(ErrorCode::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE).retry_after(retry_after.unwrap_or(RETRY_LATER))
+        }
+        Upstream::Timeout { .. } => of(ErrorCode::UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT),
+        Upstream::CredentialsRefused { .. }
+        | Upstream::Unavailable { .. }
+        | Upstream::Unreachable { .. }
+        | Upstream::UntrustedRealm { .. }
+        | Upstream::Interrupted { .. }
+        | Upstream::TooManyRedirects { .. }
+        | Upstream::BadRedirect { .. }
+        | Upstream::DigestMismatch { .. }
+        | Upstream::InvalidContent { .. }
+        | Upstream::TooLarge { .. } => of(ErrorCode::UNAVAILABLE, StatusCode::BAD_GATEWAY),
+    }
+}
+
+/// A failing disk: which file it was is for the log, not for the client.
+fn describe_blobs(error: &entrepot_blobs::Error) -> ErrorResponse {
+    if error.is_full() {
+        return disk_full();
+    }
+    ErrorResponse::new(ErrorCode::UNKNOWN, "the storage failed; the server's log has the cause")
+}
+
+fn describe_metadata(error: &entrepot_metadata::Error) -> ErrorResponse {
+    use entrepot_metadata::Error as Metadata;
+    match error {
+        Metadata::Full(_) => disk_full(),
+        Metadata::Unavailable(_) => {
+            ErrorResponse::new(ErrorCode::UNAVAILABLE, "the metadata store is busy: try again").retry_after(RETRY_LATER)
+        }
+        Metadata::TooManyUploads { .. } => ErrorResponse::new(ErrorCode::TOOMANYREQUESTS, error.to_string()),
+        Metadata::Corrupt { .. } | Metadata::Backend(_) => {
+            ErrorResponse::new(ErrorCode::UNKNOWN, "the metadata store failed; the server's log has the cause")
+        }
+    }
+}
+
+fn disk_full() -> ErrorResponse {
+    ErrorResponse::new(
+        ErrorCode::UNAVAILABLE,
+        "the registry's disk is full: nothing was stored; ask its operator for room",
+    )
+    .with_status(StatusCode::INSUFFICIENT_STORAGE)
+}
+
+/// An upload that was started with an algorithm that cannot be.
+pub(crate) fn unsupported_algorithm(text: &str) -> ErrorResponse {
+    let supported: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.as_str()).collect();
+    let message = format!("{text:?} is not a supported digest algorithm; supported are {}", supported.join(" and "));
+    ErrorResponse::new(ErrorCode::DIGEST_INVALID, message)
+}
+
+/// A session's errors tell where it is, so that a client can resume from the answer alone.
+pub(crate) fn with_location(mut response: ErrorResponse, location: &str) -> ErrorResponse {
+    if response.status == StatusCode::RANGE_NOT_SATISFIABLE {
+        response = response.with_header(LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,326 @@
+//! The socket under a connection, with the care that the HTTP library does not take.
+//!
+//! - A request head that has begun must be complete within a time; the library's own head timeout also covers the
+//!   silence between requests, for which clients deserve longer.
+//! - A connection that is closed while its client still sends (an upload that was refused, a head that is too large) is
+//!   read and discarded for a moment: closing it at once would reset it, and the client would never see the answer.
+//! - A write that cannot go on because the client does not read fails after a time, so that a stalled reader does not
+//!   hold a blob, a buffer and a file for ever.
+//!
+//! Vectored writes are passed through: the library queues bodies without copying them only when the socket has them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::deadline::Deadline;
+use crate::head_scan::HeadScan;
+use crate::limits::LINGER_TIMEOUT;
+
+const NEW: u8 = 0;
+const IN_HEAD: u8 = 1;
+const IN_EXCHANGE: u8 = 2;
+const BETWEEN_REQUESTS: u8 = 3;
+
+/// What a connection is doing, shared between the socket, which sees bytes, and the service, which sees requests.
+///
+/// Both run in the task of the connection; the atomics are for `Sync`, not for ordering.
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
+    current: AtomicU8,
+    ambiguous: AtomicBool,
+    body_abandoned: AtomicBool,
+}
+
+impl Phase {
+    /// A head is complete: the exchange has begun. Tells whether the head announced two lengths.
+    pub(crate) fn begin_exchange(&self) -> bool {
+        self.current.store(IN_EXCHANGE, Ordering::Relaxed);
+        self.ambiguous.swap(false, Ordering::Relaxed)
+    }
+
+    /// The response has been handed to the socket or given up.
+    pub(crate) fn end_exchange(&self) {
+        self.current.store(BETWEEN_REQUESTS, Ordering::Relaxed);
+    }
+
+    /// The body of a request was dropped before its end: the client may still be sending it.
+    pub(crate) fn abandon_body(&self) {
+        self.body_abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may be in the middle of sending something that nobody will read.
+    fn client_is_sending(&self) -> bool {
+        self.body_abandoned.load(Ordering::Relaxed) || self.current() == IN_HEAD
+    }
+
+    fn current(&self) -> u8 {
+        self.current.load(Ordering::Relaxed)
+    }
+}
+
+/// A socket whose reader must finish heads and whose peer must take what is written.
+#[derive(Debug)]
+pub(crate) struct GuardedStream<S> {
+    stream: S,
+    phase: Arc<Phase>,
+    scan: HeadScan,
+    head_timeout: Duration,
+    head_deadline: Deadline,
+    write_timeout: Duration,
+    write_deadline: Deadline,
+    linger_deadline: Deadline,
+}
+
+impl<S> GuardedStream<S> {
+    /// Guards a new connection: the time for its first head starts now.
+    pub(crate) fn new(stream: S, phase: Arc<Phase>, head_timeout: Duration, write_timeout: Duration) -> Self {
+        let mut head_deadline = Deadline::default();
+        head_deadline.arm(head_timeout);
+        Self {
+            stream,
+            phase,
+            scan: HeadScan::default(),
+            head_timeout,
+            head_deadline,
+            write_timeout,
+            write_deadline: Deadline::default(),
+            linger_deadline: Deadline::default(),
+        }
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        let phase = self.phase.current();
+        // Bodies, and heads that were sent ahead of an answer: the library bounds and judges those by itself.
+        if phase == IN_EXCHANGE || bytes.is_empty() {
+            return;
+        }
+        if phase == BETWEEN_REQUESTS {
+            self.scan = HeadScan::default();
+            self.head_deadline.arm(self.head_timeout);
+        }
+        self.phase.current.store(IN_HEAD, Ordering::Relaxed);
+        self.scan.feed(bytes);
+        self.phase.ambiguous.store(self.scan.is_ambiguous(), Ordering::Relaxed);
+    }
+
+    /// Passes the outcome of a write on, unless it has been pending for too long.
+    fn watch_write(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if outcome.is_ready() {
+            self.write_deadline.disarm();
+            return outcome;
+        }
+        if !self.write_deadline.is_armed() {
+            self.write_deadline.arm(self.write_timeout);
+        }
+        self.write_deadline.poll_passed(context).map(|()| Err(timed_out("the client reads nothing")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        match &outcome {
+            Poll::Ready(Ok(())) => self.received(&buffer.filled()[before..]),
+            Poll::Pending if matches!(self.phase.current(), NEW | IN_HEAD) => {
+                let passed = self.head_deadline.poll_passed(context);
+                return passed.map(|()| Err(timed_out("the request head is not complete")));
+            }
+            _ => {}
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + Unpin> GuardedStream<S> {
+    /// Reads and forgets until the client has nothing more to say, or the time for it is over.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.linger_deadline.is_armed() {
+            self.linger_deadline.arm(LINGER_TIMEOUT);
+        }
+        let mut bytes = [0; 4096];
+        while self.linger_deadline.poll_passed(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer));
+            if outcome.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch_write(context, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watch_write(context, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        if self.phase.client_is_sending() {
+            ready!(self.poll_linger(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn timed_out(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::Instant;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(30);
+    const WRITE: Duration = Duration::from_mins(1);
+
+    fn guarded() -> (GuardedStream<DuplexStream>, DuplexStream, Arc<Phase>) {
+        let phase = Arc::new(Phase::default());
+        let (near, far) = duplex(64);
+        (GuardedStream::new(near, Arc::clone(&phase), HEAD, WRITE), far, phase)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_drips_is_cut_at_its_deadline() {
+        let (mut stream, mut far, _) = guarded();
+        let started = Instant::now();
+        let client = TaskTracker::new().spawn(async move {
+            while far.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let error = loop {
+            match stream.read(&mut [0; 8]).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), HEAD);
+        drop(stream);
+        client.await.expect("the client ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_between_requests_is_not_a_slow_head() {
+        let (mut stream, mut far, phase) = guarded();
+        far.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("room");
+        assert_eq!(stream.read(&mut [0; 64]).await.expect("the head"), 18);
+        phase.begin_exchange();
+        phase.end_exchange();
+        let silence = tokio::time::timeout(HEAD * 10, stream.read(&mut [0; 8])).await;
+        assert!(silence.is_err(), "the socket waits as long as it is asked to");
+
+        far.write_all(b"G").await.expect("room");
+        assert_eq!(stream.read(&mut [0; 8]).await.expect("the next head begins"), 1);
+        let started = Instant::now();
+        let error = stream.read(&mut [0; 8]).await.expect_err("and must go on");
+        assert_eq!((error.kind(), started.elapsed()), (io::ErrorKind::TimedOut, HEAD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_cut_and_a_slow_one_is_not() {
+        let (mut stream, mut far, _) = guarded();
+        let slow = TaskTracker::new().spawn(async move {
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_secs(59)).await;
+                far.read_exact(&mut [0; 64]).await.expect("bytes");
+            }
+            far
+        });
+        stream.write_all(&[7; 5 * 64]).await.expect("a slow reader is served");
+        let _open = slow.await.expect("the slow reader ends");
+
+        let started = Instant::now();
+        let error = stream.write_all(&[7; 64]).await.expect_err("nobody reads");
+        assert_eq!((error.kind(), started.elapsed()), (io::ErrorKind::TimedOut, WRITE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_still_sending_is_heard_out_for_a_moment() {
+        let (mut stream, mut far, phase) = guarded();
+        phase.begin_exchange();
+        let started = Instant::now();
+        stream.shutdown().await.expect("a clean end");
+        assert_eq!(started.elapsed(), Duration::ZERO, "nothing was left unread");
+
+        phase.abandon_body();
+        let client = TaskTracker::new().spawn(async move {
+            let mut sent = 0;
+            while far.write_all(&[0; 16]).await.is_ok() {
+                sent += 16;
+                tokio::time::sleep(Duration::from_millis(900)).await;
+            }
+            sent
+        });
+        stream.shutdown().await.expect("a clean end");
+        assert_eq!(started.elapsed(), LINGER_TIMEOUT);
+        drop(stream);
+        assert_eq!(client.await.expect("the client ends"), 6 * 16);
+    }
+
+    #[tokio::test]
+    async fn a_socket_keeps_its_vectored_writes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let socket = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+        let mut stream = GuardedStream::new(socket, Arc::default(), HEAD, WRITE);
+        assert!(stream.is_write_vectored());
+        let (mut far, _) = listener.accept().await.expect("the other end");
+        let slices = [IoSlice::new(b"head"), IoSlice::new(b" and body")];
+        assert_eq!(stream.write_vectored(&slices).await.expect("room"), 13, "in one write");
+        let mut received = [0; 13];
+        far.read_exact(&mut received).await.expect("bytes");
+        assert_eq!(&received, b"head and body");
+    }
+
+    #[tokio::test]
+    async fn two_lengths_are_reported_for_their_request_only() {
+        let (mut stream, mut far, phase) = guarded();
+        let mut buffer = [0; 64];
+        far.write_all(b"\nContent-Length:1\nTransfer-Encoding:a\n\n").await.expect("room");
+        let _ = stream.read(&mut buffer).await.expect("bytes");
+        assert!(!phase.begin_exchange(), "the first line is the start line, whatever it says");
+        phase.end_exchange();
+        far.write_all(b"PUT / HTTP/1.1\nContent-Length:1\nTransfer-Encoding:a\n\n").await.expect("room");
+        let _ = stream.read(&mut buffer).await.expect("bytes");
+        assert!(phase.begin_exchange());
+        phase.end_exchange();
+        far.write_all(b"PUT / HTTP/1.1\nContent-Length:1\n\n").await.expect("room");
+        let _ = stream.read(&mut buffer).await.expect("bytes");
+        assert!(!phase.begin_exchange());
+    }
+}

@@ -1,0 +1,181 @@
+//! What every request must keep to, and what every answer carries, whatever the route.
+//!
+//! Requests are refused that two servers in a row could understand differently (no host, two hosts, two lengths), that
+//! are absurd in size, or whose body is compressed. Refusals have the same error body as everything else. A handler that
+//! panics costs its own request and nothing more.
+
+use std::panic::AssertUnwindSafe;
+use std::str::FromStr;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use entrepot_oci::ErrorCode;
+use futures_util::FutureExt;
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+
+use crate::connection::Peer;
+use crate::error::ErrorResponse;
+use crate::health::is_health_path;
+use crate::limits::{HEADER_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::request_id::RequestId;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// Why a request is not even routed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error("the server has as many connections as it may have, try again in a moment")]
+    OverLimit,
+    #[error("the request target is longer than {TARGET_BYTES_MAX} bytes")]
+    TargetTooLong,
+    #[error("the header {name} is longer than {HEADER_BYTES_MAX} bytes")]
+    HeaderTooLong { name: HeaderName },
+    #[error("the request has no Host header")]
+    HostMissing,
+    #[error("the request has more than one Host header")]
+    HostRepeated,
+    #[error("the Host header is not a host with an optional port")]
+    HostInvalid,
+    #[error("the Host header and the request target name different hosts")]
+    HostContradicted,
+    #[error("the request has both Content-Length and Transfer-Encoding")]
+    AmbiguousLength,
+    #[error("request bodies must be sent without Content-Encoding")]
+    EncodedBody,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::OverLimit => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::HostMissing
+            | Self::HostRepeated
+            | Self::HostInvalid
+            | Self::HostContradicted
+            | Self::AmbiguousLength => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::OverLimit => ErrorCode::UNAVAILABLE,
+            _ => ErrorCode::UNSUPPORTED,
+        }
+    }
+}
+
+/// The layer inside the access log: refuses what must not be routed, and marks every answer.
+pub(crate) async fn enforce(mut request: Request, next: Next) -> Response {
+    let is_registry = is_registry_path(request.uri().path());
+    let id = request.extensions().get::<RequestId>().copied();
+    request.headers_mut().remove(REQUEST_ID);
+    let mut response = match check(&request) {
+        Ok(()) => answered(request, next, id).await,
+        Err(refusal) => refused(&refusal, request.method() == Method::HEAD),
+    };
+    let headers = response.headers_mut();
+    if is_registry {
+        headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+fn is_registry_path(path: &str) -> bool {
+    path.strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn check(request: &Request) -> Result<(), Refusal> {
+    let peer = request.extensions().get::<Peer>();
+    if peer.is_some_and(|peer| peer.ambiguous_length) {
+        return Err(Refusal::AmbiguousLength);
+    }
+    if peer.is_some_and(|peer| peer.over_limit) && !is_health_path(request.uri().path()) {
+        return Err(Refusal::OverLimit);
+    }
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX) {
+        return Err(Refusal::TargetTooLong);
+    }
+    let too_long = request.headers().iter().find(|(_, value)| value.len() > HEADER_BYTES_MAX);
+    if let Some((name, _)) = too_long {
+        return Err(Refusal::HeaderTooLong { name: name.clone() });
+    }
+    check_host(request)?;
+    check_encoding(request)
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>: exactly one valid `Host`. HTTP/1.0, which some health checkers still
+/// speak, knows no such header.
+fn check_host(request: &Request) -> Result<(), Refusal> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let Some(host) = hosts.next() else {
+        let is_required = request.version() >= Version::HTTP_11;
+        return if is_required { Err(Refusal::HostMissing) } else { Ok(()) };
+    };
+    if hosts.next().is_some() {
+        return Err(Refusal::HostRepeated);
+    }
+    let host = host.to_str().ok().and_then(authority).ok_or(Refusal::HostInvalid)?;
+    match request.uri().authority() {
+        Some(target) if *target != host => Err(Refusal::HostContradicted),
+        _ => Ok(()),
+    }
+}
+
+/// A host with an optional port, and nothing else that an authority may have.
+fn authority(text: &str) -> Option<Authority> {
+    let authority = Authority::from_str(text).ok()?;
+    let port_is_valid = match text.strip_prefix(authority.host())? {
+        "" => true,
+        port => port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()),
+    };
+    (!authority.host().is_empty() && port_is_valid).then_some(authority)
+}
+
+/// A compressed body could grow without bound, and its digest would not be that of the content.
+fn check_encoding(request: &Request) -> Result<(), Refusal> {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    let is_encoded = request.headers().get_all(header::CONTENT_ENCODING).iter().any(|value| !is_plain(value));
+    if is_encoded && !http_body::Body::is_end_stream(request.body()) {
+        return Err(Refusal::EncodedBody);
+    }
+    Ok(())
+}
+
+fn refused(refusal: &Refusal, is_head: bool) -> Response {
+    tracing::debug!(reason = %refusal, "request refused");
+    let error = ErrorResponse::new(refusal.code(), refusal.to_string()).with_status(refusal.status());
+    let mut response = error.into_response(is_head);
+    if *refusal == Refusal::OverLimit {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+async fn answered(request: Request, next: Next, id: Option<RequestId>) -> Response {
+    // Nothing of a request outlives its panic but what is shared, and that is behind locks which tell poisoned from sound.
+    let is_head = request.method() == Method::HEAD;
+    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    outcome.unwrap_or_else(|panic| {
+        let cause = panic_message(panic.as_ref());
+        tracing::error!(request.id = id.map(tracing::field::display), cause, "a request handler panicked");
+        ErrorResponse::new(ErrorCode::UNKNOWN, ErrorCode::UNKNOWN.meaning()).into_response(is_head)
+    })
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! HTTP: everything between a socket and the domain.
+//!
+//! From the outside in: the `listener` accepts connections and bounds what they may cost; `front` puts the access log and
+//! the `hygiene` checks around every request; `api` parses the [`Route`] and calls a handler; the handler calls the domain
+//! and builds an answer with `respond`; whatever fails becomes an answer in `error`, in one mapping.
+//!
+//! This crate knows no SQL, no object storage and no particular store.
+
+mod access_log;
+mod api;
+mod blob_body;
+mod body;
+mod conditional;
+mod connection;
+mod deadline;
+mod error;
+mod front;
+mod guarded_stream;
+mod handlers;
+mod head_scan;
+mod health;
+mod hygiene;
+mod limits;
+mod listener;
+mod metrics;
+mod query;
+mod request_body;
+mod request_id;
+mod respond;
+mod route;
+
+pub use access_log::{CacheStatus, RequestFacts};
+pub use api::api;
+pub use connection::{ConnectionLimits, Peer};
+pub use error::ErrorResponse;
+pub use front::front;
+pub use health::{Health, NotReady};
+pub use listener::{ServeOutcome, serve};
+pub use metrics::{ConnectionMetrics, Metrics, RequestMetrics, RouteLabel, metrics_router, serve_metrics};
+pub use request_body::BodyStalled;
+pub use request_id::{RequestId, RequestIds};
+pub use route::{Access, DigestOf, Route, RouteError};

@@ -1,0 +1,67 @@
+//! Every limit of the HTTP front, and what happens at it.
+
+use std::time::Duration;
+
+/// A new connection, or one that has begun a request, must deliver the whole head within this time; then it is closed.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that stays silent between two requests for this long is closed.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A client that takes not one byte of a response for this long is cut off.
+pub(crate) const WRITE_STALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a client may be waited for until it has sent [`BODY_BYTES_MIN`] more of a request body; then the body ends
+/// in an error.
+pub(crate) const BODY_STALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The bytes of a request body that buy another [`BODY_STALL_TIMEOUT`]: about 17 bytes a second, far below any link
+/// that could finish an upload.
+pub(crate) const BODY_BYTES_MIN: u64 = 1024;
+
+/// Connections that are served at once; further ones fall into the [reserve](CONNECTIONS_RESERVE).
+pub(crate) const CONNECTIONS_MAX: usize = 10_000;
+
+/// Connections beyond [`CONNECTIONS_MAX`] that are still accepted: they get an answer to health checks and 503 to
+/// everything else, and are closed after it. When the reserve is taken too, clients wait in the queue of the kernel.
+pub(crate) const CONNECTIONS_RESERVE: usize = 64;
+
+/// The head timeout of a connection in the reserve, so that silent clients cannot keep health checks out.
+pub(crate) const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long requests may go on after shutdown was asked for; then their connections are cut.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a request head, start line included; beyond it the answer is 431 and the connection ends.
+pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of one request header's value; beyond it the answer is 431.
+pub(crate) const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a request target; beyond it the answer is 414.
+pub(crate) const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// The first pause after the process ran out of file descriptors or memory for sockets.
+pub(crate) const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause after the process ran out of file descriptors or memory for sockets.
+pub(crate) const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Failures to accept are logged at most once in this time.
+pub(crate) const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A readiness probe that takes longer counts as not ready.
+pub(crate) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Characters of a user agent that the access log keeps; the rest is dropped.
+pub(crate) const LOGGED_USER_AGENT_MAX: usize = 200;
+
+/// Characters of a path, repository or reference that the access log keeps; the rest is dropped.
+pub(crate) const LOGGED_PATH_MAX: usize = 1024;
+
+/// Connections that the metrics listener serves at once.
+pub(crate) const METRICS_CONNECTIONS_MAX: usize = 32;
+
+/// How long a connection whose client is still sending is read and discarded after the last answer, so that the client
+/// sees the answer and not a reset.
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
