@@ -1,0 +1,191 @@
+//! Putting the server together: the one place that names back ends.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use entrepot_blobs::FilesystemStore;
+use entrepot_metadata_sqlite::SqliteStore;
+use entrepot_registry::{Limits, Parts, Registry, Store, SystemClock, Tasks};
+use entrepot_server::{Health, Metrics, NotReady, RequestIds};
+use entrepot_upstream::{Remotes, RemotesConfig};
+
+/// How often expired uploads and leftovers are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
+
+/// The metadata database inside a storage folder.
+const DATABASE_FILE: &str = "entrepot.sqlite";
+
+/// Held by the process that uses a storage folder.
+const LOCK_FILE: &str = "entrepot.lock";
+
+/// What a server is put together from.
+#[derive(Debug)]
+pub struct Blueprint {
+    /// Where pushed content is kept.
+    pub registry_storage: PathBuf,
+    /// Where transfers are staged until they are verified.
+    pub temporary_storage: PathBuf,
+    /// Where fetched content is kept.
+    pub proxy_storage: PathBuf,
+    /// The other registries.
+    pub remotes: RemotesConfig,
+    /// The limits that the operator set.
+    pub limits: Limits,
+}
+
+/// A server that is ready to be given a listener.
+#[derive(Debug)]
+pub struct Assembly {
+    /// The domain.
+    pub registry: Arc<Registry>,
+    /// Every route with the layers around it.
+    pub router: Router,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What health checks are told.
+    pub health: Health,
+    /// What outlives requests.
+    pub tasks: Tasks,
+    /// The storage folders are used by nobody else while these are open.
+    _locks: [File; 2],
+}
+
+/// Why a server could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// A storage folder cannot be used.
+    #[error("{} cannot be used as {role}", path.display())]
+    Folder {
+        /// The configuration's name for it.
+        role: &'static str,
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process uses the folder.
+    #[error(
+        "{} is in use, by another entrepot or for another purpose: stop that one, or name another {role}", path.display()
+    )]
+    InUse {
+        /// The configuration's name for it.
+        role: &'static str,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The blobs of a folder cannot be used.
+    #[error("the blobs in {role} cannot be used")]
+    Blobs {
+        /// The configuration's name for it.
+        role: &'static str,
+        /// What the store said.
+        #[source]
+        source: entrepot_blobs::Error,
+    },
+    /// The metadata of a folder cannot be used.
+    #[error("the metadata in {role} cannot be used")]
+    Metadata {
+        /// The configuration's name for it.
+        role: &'static str,
+        /// What the store said.
+        #[source]
+        source: entrepot_metadata_sqlite::OpenError,
+    },
+    /// The upstreams contradict each other.
+    #[error("the configured upstreams cannot be used")]
+    Upstreams(#[source] entrepot_upstream::ConfigError),
+    /// What a crash may have left could not be looked for.
+    #[error("leftovers of an earlier run could not be swept")]
+    Sweep(#[source] entrepot_registry::Error),
+}
+
+/// Opens the stores, sweeps what an earlier run left, and puts everything together.
+pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
+    let Blueprint { registry_storage, temporary_storage, proxy_storage, remotes, limits } = blueprint;
+    let locks = [lock("registry_storage", &registry_storage)?, lock("proxy_storage", &proxy_storage)?];
+    let own = open_store("registry_storage", &registry_storage, &temporary_storage.join("registry"))?;
+    let cache = open_store("proxy_storage", &proxy_storage, &temporary_storage.join("proxy"))?;
+    let remotes = Remotes::new(remotes).map_err(AssembleError::Upstreams)?;
+    let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let domain_metrics = entrepot_registry::Metrics::default();
+    domain_metrics.register(metrics.registry_mut());
+    let tasks = Tasks::default();
+    let clock = Arc::new(SystemClock);
+    let parts = Parts { own, cache, remotes, clock, limits, metrics: domain_metrics, tasks: tasks.clone() };
+    let registry = Registry::new(parts);
+    let swept = registry.sweep(true).await.map_err(AssembleError::Sweep)?;
+    if swept != entrepot_registry::Swept::default() {
+        let entrepot_registry::Swept { uploads, leftovers, bytes } = swept;
+        tracing::info!(uploads, leftovers, bytes, "swept what an earlier run had left");
+    }
+    keep_sweeping(&registry, &tasks);
+    let health = Health::new({
+        let registry = Arc::clone(&registry);
+        move || probe(Arc::clone(&registry))
+    });
+    let routes = entrepot_server::api(Arc::clone(&registry)).merge(health.router());
+    let router = entrepot_server::front(routes, Arc::new(RequestIds::random()), metrics.requests());
+    Ok(Assembly { registry, router, metrics: Arc::new(metrics), health, tasks, _locks: locks })
+}
+
+/// A blob store and the metadata beside it, in one folder.
+fn open_store(role: &'static str, folder: &Path, staging: &Path) -> Result<Store, AssembleError> {
+    let blobs = FilesystemStore::open(folder.to_owned(), staging.to_owned())
+        .map_err(|source| AssembleError::Blobs { role, source })?;
+    if blobs.staging_is_elsewhere() {
+        tracing::info!(
+            storage = role,
+            "the temporary storage is on another file system: finished transfers are copied instead of moved"
+        );
+    }
+    let metadata =
+        SqliteStore::open(&folder.join(DATABASE_FILE)).map_err(|source| AssembleError::Metadata { role, source })?;
+    Ok(Store { blobs: Arc::new(blobs), metadata: Arc::new(metadata) })
+}
+
+/// Makes the folder and takes it for this process. The lock goes with the process, however it ends.
+fn lock(role: &'static str, folder: &Path) -> Result<File, AssembleError> {
+    let failed = |source| AssembleError::Folder { role, path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::options().create(true).write(true).truncate(false).open(folder.join(LOCK_FILE)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AssembleError::InUse { role, path: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn keep_sweeping(registry: &Arc<Registry>, tasks: &Tasks) {
+    let (registry, stopping) = (Arc::clone(registry), tasks.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stopping.stopping() => return,
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
+            }
+            match registry.sweep(false).await {
+                Ok(swept) => tracing::debug!(?swept, "swept"),
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed and is repeated later")
+                }
+            }
+        }
+    });
+}
+
+async fn probe(registry: Arc<Registry>) -> Result<(), Vec<NotReady>> {
+    let failures = registry.probe().await;
+    if failures.is_empty() {
+        return Ok(());
+    }
+    for (what, error) in &failures {
+        tracing::warn!(what, error = error as &dyn std::error::Error, "not ready");
+    }
+    // Everybody can read the answer: it says what, the log says which file and why.
+    Err(failures.into_iter().map(|(what, error)| NotReady { what: what.to_owned(), why: error.to_string() }).collect())
+}

@@ -1,0 +1,266 @@
+//! Why a configuration is refused: where, what was found, what is allowed.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Why there is no configuration to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The file cannot be read. A file that was not named and is not there is no error.
+    #[error("cannot read the configuration {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is far larger than any configuration.
+    #[error("the configuration {} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// What is written cannot be used. Every problem that was found is listed, not only the first.
+    #[error(transparent)]
+    Refused(#[from] Problems),
+}
+
+/// Everything that is wrong with a configuration, at least one thing; `Display` writes one problem a line.
+#[derive(Debug)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// `Ok` when there is none.
+    pub(crate) fn check(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+
+    /// The problems, in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{line_end}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.iter().find_map(|problem| std::error::Error::source(&problem.kind))
+    }
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug)]
+pub struct Problem {
+    pub(crate) place: Place,
+    pub(crate) key: String,
+    pub(crate) kind: ProblemKind,
+}
+
+impl Problem {
+    /// Where it is written.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The full name of the key or table: `server.listen`.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong.
+    pub fn kind(&self) -> &ProblemKind {
+        &self.kind
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: ", self.place)?;
+        if !self.key.is_empty() {
+            write!(formatter, "`{}` ", self.key)?;
+        }
+        self.kind.fmt(formatter)
+    }
+}
+
+/// A point in a file, counted from 1; or the defaults, which are not written anywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file; `None` when there is none.
+    pub file: Option<PathBuf>,
+    /// The line.
+    pub line: usize,
+    /// The character in the line.
+    pub column: usize,
+}
+
+impl Place {
+    /// The place of a byte in a text.
+    pub(crate) fn new(file: Option<&Path>, text: &str, byte: usize) -> Self {
+        let before = text.get(..byte).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        Self {
+            file: file.map(Path::to_path_buf),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => write!(formatter, "{}:{}:{}", file.display(), self.line, self.column),
+            None => formatter.write_str("default configuration"),
+        }
+    }
+}
+
+/// What can be wrong with a key. `Display` goes on after the name of the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ProblemKind {
+    /// The file is not TOML.
+    #[error("not valid TOML: {message}")]
+    Syntax {
+        /// What the parser says.
+        message: String,
+    },
+    /// There is no such key.
+    #[error("is not a key; allowed here: {}{}", allowed.join(", "), did_you_mean(similar.as_deref()))]
+    UnknownKey {
+        /// The names that the table may have.
+        allowed: Vec<&'static str>,
+        /// The full name of a key that is spelled nearly so.
+        similar: Option<&'static str>,
+    },
+    /// The value is of another type.
+    #[error("is {found}; allowed: {allowed}")]
+    WrongType {
+        /// The value, or what kind of value it is.
+        found: String,
+        /// What may be written.
+        allowed: &'static str,
+    },
+    /// The value is of the right type and still not one that is allowed.
+    #[error("is {found}; allowed: {allowed}")]
+    WrongValue {
+        /// The value.
+        found: String,
+        /// What may be written.
+        allowed: &'static str,
+    },
+    /// A key that must be there is not.
+    #[error("is missing; allowed: {allowed}")]
+    Missing {
+        /// What may be written.
+        allowed: &'static str,
+    },
+    /// Something that is planned.
+    #[error("is {found}, which this version does not support yet; allowed: {allowed}")]
+    NotYet {
+        /// The value.
+        found: String,
+        /// What may be written.
+        allowed: &'static str,
+    },
+    /// Other machines could reach the server and nothing says what they may do.
+    #[error(
+        "is {listen}, which other machines can reach, and nothing says what they may do there\n\
+         \n  to let everyone who can reach it push, pull and delete, write\n\
+         \n      [access]\n      anonymous = \"full\"\n\
+         \n  otherwise listen on this machine only: listen = \"127.0.0.1:{}\"",
+        listen.port()
+    )]
+    OpenWithoutAccess {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// Two listeners on one address.
+    #[error("is {address}, where `{other}` listens too: give one of them another port")]
+    SameAddress {
+        /// The address.
+        address: SocketAddr,
+        /// The other key.
+        other: &'static str,
+    },
+    /// Two kinds of storage in one folder.
+    #[error("is {}, the same folder as `{other}`: each needs its own", folder.display())]
+    SameFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// The other key.
+        other: &'static str,
+    },
+    /// The folder that is swept has a folder in it that must not be.
+    #[error("is {}, and `{other}` is inside it: what is left there from the last run is deleted at the start", folder.display())]
+    TemporaryAroundStorage {
+        /// The temporary folder.
+        folder: PathBuf,
+        /// The key of the folder inside.
+        other: &'static str,
+    },
+    /// Two upstreams that answer to one name.
+    #[error("is {name:?}, which is the name or an alias of the upstream in line {line} too{}", docker_hub(*is_docker_hub))]
+    DuplicateUpstream {
+        /// The name.
+        name: String,
+        /// The line of the other one.
+        line: usize,
+        /// The names differ, and all of them mean Docker Hub.
+        is_docker_hub: bool,
+    },
+    /// More than one kind of password.
+    #[error("is written beside `{other}`: one kind of password is enough")]
+    SeveralPasswords {
+        /// The other key.
+        other: &'static str,
+    },
+    /// A user name without a password.
+    #[error("needs a password: write password, password_file or password_env")]
+    PasswordMissing,
+    /// The environment variable is not set.
+    #[error("names the environment variable {name}, which is not set or is empty")]
+    VariableMissing {
+        /// The name of the variable.
+        name: String,
+    },
+    /// The file with the password cannot be read.
+    #[error("names the file {}, which cannot be read: {source}", path.display())]
+    FileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file with the password holds no password.
+    #[error("names the file {}, which is empty, larger than {limit} bytes, or has more than one line", path.display())]
+    FileNotAPassword {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+}
+
+fn did_you_mean(similar: Option<&str>) -> String {
+    similar.map(|similar| format!("; did you mean `{similar}`?")).unwrap_or_default()
+}
+
+fn docker_hub(is_docker_hub: bool) -> &'static str {
+    if is_docker_hub { ": docker.io, index.docker.io and registry-1.docker.io are one" } else { "" }
+}

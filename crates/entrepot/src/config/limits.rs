@@ -1,0 +1,10 @@
+//! The limits of reading a configuration.
+
+/// Bytes of a configuration file; a larger one is refused, it cannot be meant.
+pub(crate) const CONFIGURATION_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a file that holds a password; a larger one is refused, it cannot be meant.
+pub(crate) const PASSWORD_BYTES_MAX: u64 = 64 * 1024;
+
+/// Characters of a value that an error repeats; the rest is left out.
+pub(crate) const REPEATED_VALUE_MAX: usize = 80;

@@ -1,0 +1,54 @@
+//! What the server says when it starts, to whoever started it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::{Configuration, Source};
+
+impl Configuration {
+    /// The text for people at the start: where everything is, and what to try. `listen` and `metrics` are the addresses
+    /// that were really bound, which matters when a port was left to the system.
+    pub fn report(&self, listen: SocketAddr, metrics: Option<SocketAddr>) -> String {
+        let source = match &self.source {
+            Source::File(path) => path.display().to_string(),
+            Source::Defaults { looked_for } => format!("defaults, there is no {}", looked_for.display()),
+        };
+        let metrics =
+            metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{}/metrics", reachable(address)));
+        let registry = reachable(listen);
+        format!(
+            "\
+Entrepot {version}
+  configuration  {source}
+  listening on   {listen}
+  own images     {own}
+  cache          {cache}
+  unfinished     {unfinished}
+  metrics        {metrics}
+
+Try it:
+  docker pull {registry}/proxy/registry-1.docker.io/library/hello-world:latest
+  docker tag {registry}/proxy/registry-1.docker.io/library/hello-world:latest {registry}/hello-world:latest
+  docker push {registry}/hello-world:latest
+",
+            version = env!("CARGO_PKG_VERSION"),
+            own = shown(&self.registry_storage),
+            cache = shown(&self.proxy_storage),
+            unfinished = shown(&self.temporary_registry_storage),
+        )
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The address to type on this machine: one that listens everywhere is reached over the loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,228 @@
+//! From what is written to what holds: defaults filled in, values parsed, paths made absolute, contradictions refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::check::repeat;
+use super::error::{Place, Problem, ProblemKind, Problems};
+use super::keys;
+use super::upstream;
+use super::value::{parse_duration, parse_size};
+use super::written::{Text, Written, WrittenServer, WrittenTelemetry};
+use super::{
+    Anonymous, Configuration, LogFormat, LogLevel, ProxyConfiguration, ServerConfiguration, Source, Surroundings,
+    TelemetryConfiguration,
+};
+
+const CONNECTIONS_MAX: i64 = 1_000_000;
+
+/// Collects problems while values are read; a value with a problem becomes its default, and in the end nothing is started.
+pub(crate) struct Resolver<'r> {
+    pub(crate) text: &'r str,
+    pub(crate) file: Option<&'r Path>,
+    /// What relative paths are relative to.
+    pub(crate) folder: &'r Path,
+    pub(crate) surroundings: &'r Surroundings<'r>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Everything that holds, or everything that is wrong.
+pub(crate) fn resolve(
+    mut resolver: Resolver<'_>,
+    written: &Written,
+    source: Source,
+) -> Result<Configuration, Problems> {
+    let configuration = Configuration {
+        source,
+        registry_storage: resolver.folder("registry_storage", &written.registry_storage, "storage/registry"),
+        temporary_registry_storage: resolver.folder(
+            "temporary_registry_storage",
+            &written.temporary_registry_storage,
+            "storage/_tmp",
+        ),
+        proxy_storage: resolver.folder("proxy_storage", &written.proxy_storage, "storage/proxy"),
+        server: resolver.server(&written.server),
+        anonymous: resolver.anonymous(&written.access.anonymous),
+        proxy: ProxyConfiguration {
+            hosts: upstream::hosts(&mut resolver, &written.proxy.hosts),
+            upstreams: upstream::upstreams(&mut resolver, &written.proxy.upstream),
+        },
+        telemetry: resolver.telemetry(&written.telemetry),
+    };
+    resolver.check_folders(&configuration, written);
+    resolver.check_addresses(&configuration, written);
+    Problems::check(resolver.problems)?;
+    Ok(configuration)
+}
+
+impl Resolver<'_> {
+    pub(crate) fn place(&self, byte: usize) -> Place {
+        Place::new(self.file, self.text, byte)
+    }
+
+    /// The place of the first of the values that is written; where a default is in the way, that is the other one.
+    fn place_of(&self, values: [&Text; 2]) -> Place {
+        let written = values.into_iter().flatten().next();
+        self.place(written.map_or(0, |value| value.span().start))
+    }
+
+    pub(crate) fn add(&mut self, place: Place, key: &str, kind: ProblemKind) {
+        self.problems.push(Problem { place, key: key.to_owned(), kind });
+    }
+
+    pub(crate) fn refuse(&mut self, path: &'static str, written: &Spanned<String>) {
+        let kind = ProblemKind::WrongValue { found: repeat(written.get_ref()), allowed: allowed(path) };
+        self.add(self.place(written.span().start), path, kind);
+    }
+
+    /// The parsed value; the default when there is none or it cannot be parsed, which is noted.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        path: &'static str,
+        written: &Text,
+        default: T,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        let Some(written) = written else {
+            return default;
+        };
+        parse(written.get_ref()).unwrap_or_else(|| {
+            self.refuse(path, written);
+            default
+        })
+    }
+
+    fn folder(&mut self, path: &'static str, written: &Text, default: &str) -> PathBuf {
+        if let Some(written) = written
+            && written.get_ref().contains("://")
+        {
+            let kind = ProblemKind::NotYet { found: repeat(written.get_ref()), allowed: allowed(path) };
+            self.add(self.place(written.span().start), path, kind);
+        }
+        let parse = |text: &str| (!text.trim().is_empty()).then(|| text.to_owned());
+        let folder = self.parsed(path, written, default.to_owned(), parse);
+        // Without `.` in it, so that a path reads well in messages; `..` stays, it may lead through a link.
+        self.folder.join(folder).components().collect()
+    }
+
+    fn server(&mut self, written: &WrittenServer) -> ServerConfiguration {
+        let duration_from = |least: Duration| move |text: &str| parse_duration(text).filter(|value| *value >= least);
+        let default = ServerConfiguration::default();
+        ServerConfiguration {
+            listen: self.parsed("server.listen", &written.listen, default.listen, |text| text.parse().ok()),
+            connections_max: self.connections_max(written.connections_max.as_ref(), default.connections_max),
+            shutdown_timeout: self.parsed(
+                "server.shutdown_timeout",
+                &written.shutdown_timeout,
+                default.shutdown_timeout,
+                parse_duration,
+            ),
+            upload_expiry: self.parsed(
+                "server.upload_expiry",
+                &written.upload_expiry,
+                default.upload_expiry,
+                duration_from(Duration::from_mins(1)),
+            ),
+            blob_size_max: self.parsed("server.blob_size_max", &written.blob_size_max, None, |text| {
+                parse_size(text).filter(|size| *size > 0).map(Some)
+            }),
+        }
+    }
+
+    fn connections_max(&mut self, written: Option<&Spanned<i64>>, default: usize) -> usize {
+        let Some(written) = written else {
+            return default;
+        };
+        let number = *written.get_ref();
+        let value = usize::try_from(number).ok().filter(|_| (1..=CONNECTIONS_MAX).contains(&number));
+        value.unwrap_or_else(|| {
+            let path = "server.connections_max";
+            let kind = ProblemKind::WrongValue { found: format!("the number {number}"), allowed: allowed(path) };
+            self.add(self.place(written.span().start), path, kind);
+            default
+        })
+    }
+
+    fn anonymous(&mut self, written: &Text) -> Option<Anonymous> {
+        let path = "access.anonymous";
+        let written = written.as_ref()?;
+        match written.get_ref().as_str() {
+            "full" => {}
+            "none" | "pull" => {
+                let kind = ProblemKind::NotYet { found: repeat(written.get_ref()), allowed: allowed(path) };
+                self.add(self.place(written.span().start), path, kind);
+            }
+            _ => self.refuse(path, written),
+        }
+        // A value that was refused is noted; that it was written down is enough for the checks that follow.
+        Some(Anonymous::Full)
+    }
+
+    fn telemetry(&mut self, written: &WrittenTelemetry) -> TelemetryConfiguration {
+        let default = TelemetryConfiguration::default();
+        let metrics_listen = |text: &str| match text {
+            "off" => Some(None),
+            address => address.parse().ok().map(Some),
+        };
+        TelemetryConfiguration {
+            log: self.parsed("telemetry.log", &written.log, default.log, LogFormat::parse),
+            log_level: self.parsed("telemetry.log_level", &written.log_level, default.log_level, LogLevel::parse),
+            metrics_listen: self.parsed(
+                "telemetry.metrics_listen",
+                &written.metrics_listen,
+                default.metrics_listen,
+                metrics_listen,
+            ),
+        }
+    }
+
+    fn check_folders(&mut self, configuration: &Configuration, written: &Written) {
+        let registry = ("registry_storage", &configuration.registry_storage, &written.registry_storage);
+        let proxy = ("proxy_storage", &configuration.proxy_storage, &written.proxy_storage);
+        let temporary = &configuration.temporary_registry_storage;
+        if registry.1 == proxy.1 {
+            let kind = ProblemKind::SameFolder { folder: proxy.1.clone(), other: registry.0 };
+            self.add(self.place_of([proxy.2, registry.2]), proxy.0, kind);
+        }
+        for (other, folder, other_written) in [registry, proxy] {
+            let kind = if folder == temporary {
+                ProblemKind::SameFolder { folder: temporary.clone(), other }
+            } else if folder.starts_with(temporary) {
+                ProblemKind::TemporaryAroundStorage { folder: temporary.clone(), other }
+            } else {
+                continue;
+            };
+            let place = self.place_of([&written.temporary_registry_storage, other_written]);
+            self.add(place, "temporary_registry_storage", kind);
+        }
+    }
+
+    fn check_addresses(&mut self, configuration: &Configuration, written: &Written) {
+        let listen = configuration.server.listen;
+        if !listen.ip().to_canonical().is_loopback() && configuration.anonymous.is_none() {
+            let place = self.place_of([&written.server.listen, &None]);
+            self.add(place, "server.listen", ProblemKind::OpenWithoutAccess { listen });
+        }
+        if let Some(metrics) = configuration.telemetry.metrics_listen
+            && overlap(listen, metrics)
+        {
+            let kind = ProblemKind::SameAddress { address: metrics, other: "server.listen" };
+            let place = self.place_of([&written.telemetry.metrics_listen, &written.server.listen]);
+            self.add(place, "telemetry.metrics_listen", kind);
+        }
+    }
+}
+
+/// Whether two listeners would be in each other's way. Port 0 is a free one at each start.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |one: SocketAddr, other: SocketAddr| one.ip().is_unspecified() || one.ip() == other.ip();
+    one.port() == other.port() && one.port() != 0 && (covers(one, other) || covers(other, one))
+}
+
+/// What may be written for a key of the table.
+pub(crate) fn allowed(path: &str) -> &'static str {
+    keys::key(path).map_or("", |key| key.allowed)
+}

@@ -1,0 +1,69 @@
+//! The configuration as it is written: every key optional, every value with its place in the file.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A text and where it stands.
+pub(crate) type Text = Option<Spanned<String>>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Written {
+    pub(crate) registry_storage: Text,
+    pub(crate) temporary_registry_storage: Text,
+    pub(crate) proxy_storage: Text,
+    pub(crate) server: WrittenServer,
+    pub(crate) access: WrittenAccess,
+    pub(crate) proxy: WrittenProxy,
+    pub(crate) telemetry: WrittenTelemetry,
+}
+
+/// `[server]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenServer {
+    pub(crate) listen: Text,
+    pub(crate) connections_max: Option<Spanned<i64>>,
+    pub(crate) shutdown_timeout: Text,
+    pub(crate) upload_expiry: Text,
+    pub(crate) blob_size_max: Text,
+}
+
+/// `[access]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenAccess {
+    pub(crate) anonymous: Text,
+}
+
+/// `[proxy]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenProxy {
+    pub(crate) hosts: Text,
+    pub(crate) upstream: Vec<Spanned<WrittenUpstream>>,
+}
+
+/// `[[proxy.upstream]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenUpstream {
+    pub(crate) name: Text,
+    pub(crate) url: Text,
+    pub(crate) aliases: Vec<Spanned<String>>,
+    pub(crate) username: Text,
+    pub(crate) password: Option<Spanned<secrecy::SecretString>>,
+    pub(crate) password_file: Text,
+    pub(crate) password_env: Text,
+    pub(crate) trusted_hosts: Vec<Spanned<String>>,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenTelemetry {
+    pub(crate) log: Text,
+    pub(crate) log_level: Text,
+    pub(crate) metrics_listen: Text,
+}

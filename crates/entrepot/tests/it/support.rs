@@ -1,0 +1,144 @@
+//! A running registry for tests: the real router, stores and listener on a loopback port.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use entrepot::{Assembly, Blueprint, assemble};
+use entrepot_registry::Limits;
+use entrepot_server::{ConnectionLimits, ServeOutcome};
+use entrepot_upstream::{Lookup, RemotesConfig, Timeouts, UpstreamConfig};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// What a test wants of its registry.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) upstreams: Vec<UpstreamConfig>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) timeouts: Option<Timeouts>,
+    /// Answers for names instead of those of DNS.
+    pub(crate) lookup: Option<Lookup>,
+}
+
+/// A registry that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: reqwest::Client,
+    folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<ServeOutcome>>,
+    assembly: Option<Assembly>,
+    setup: Setup,
+}
+
+impl Running {
+    /// An empty hosted registry.
+    pub(crate) async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    /// A registry with upstreams, limits or timeouts of the test's own.
+    pub(crate) async fn with(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let client = client();
+        let mut running = Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            client,
+            folder,
+            stop: None,
+            server: None,
+            assembly: None,
+            setup,
+        };
+        running.launch().await;
+        running
+    }
+
+    /// Stops the registry and starts it again over the same folders, on another port.
+    pub(crate) async fn restart(&mut self) {
+        self.halt().await;
+        self.launch().await;
+    }
+
+    /// Restarts with other upstreams.
+    pub(crate) async fn replace_upstreams(&mut self, upstreams: Vec<UpstreamConfig>) {
+        self.setup.upstreams = upstreams;
+        self.restart().await;
+    }
+
+    /// Restarts with other limits.
+    pub(crate) async fn replace_limits(&mut self, limits: Limits) {
+        self.setup.limits = Some(limits);
+        self.restart().await;
+    }
+
+    /// The folder that everything is stored in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The domain, for what cannot be asked over HTTP.
+    pub(crate) fn assembly(&self) -> &Assembly {
+        self.assembly.as_ref().unwrap()
+    }
+
+    /// The address of a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn launch(&mut self) {
+        let timeouts = self.setup.timeouts.unwrap_or_default();
+        let remotes = RemotesConfig {
+            upstreams: self.setup.upstreams.clone(),
+            timeouts,
+            resolve_overrides: self.setup.lookup.clone().unwrap_or_default(),
+            ..RemotesConfig::default()
+        };
+        let assembly = assemble(Blueprint {
+            registry_storage: self.folder.path().join("registry"),
+            temporary_storage: self.folder.path().join("tmp"),
+            proxy_storage: self.folder.path().join("proxy"),
+            remotes,
+            limits: self.setup.limits.unwrap_or_default(),
+        })
+        .await
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        let (router, metrics) = (assembly.router.clone(), assembly.metrics.connections());
+        let serving = async move {
+            entrepot_server::serve(listener, router, ConnectionLimits::default(), metrics, shutdown).await
+        };
+        self.server = Some(assembly.tasks.spawn(serving));
+        self.stop = Some(stop);
+        self.assembly = Some(assembly);
+    }
+
+    async fn halt(&mut self) {
+        drop(self.stop.take());
+        if let Some(server) = self.server.take() {
+            server.await.unwrap();
+        }
+        if let Some(assembly) = self.assembly.take() {
+            assert!(assembly.tasks.stop(Duration::from_secs(30)).await, "tasks were left behind");
+        }
+        // Idle connections of the client would keep the old server's sockets busy.
+        self.client = client();
+    }
+}
+
+/// A client that does what it is told: no redirects, no proxy of the environment.
+pub(crate) fn client() -> reqwest::Client {
+    // The client's library wants a cryptographic provider also where nothing is encrypted; a second one is refused, which is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
