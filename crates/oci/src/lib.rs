@@ -19,7 +19,7 @@ mod referrers;
 pub use descriptor::{Annotations, Descriptor, DescriptorDigest};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{ErrorBody, ErrorCode, ErrorEntry};
-pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, Reference, ReferenceKind};
+pub use manifest::{MANIFEST_BYTES_MAX, MANIFEST_REFERENCES_MAX, Manifest, ManifestError, Reference, ReferenceKind};
 pub use media_type::{ManifestKind, MediaType, MediaTypeError};
 pub use name::{NAME_LENGTH_MAX, NameError, RepositoryName, TAG_LENGTH_MAX, Tag, TagError, TagOrDigest};
 pub use range::{ByteRange, ChunkRange, RangeError, RangeRequest, upload_range};

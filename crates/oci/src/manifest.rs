@@ -14,6 +14,10 @@ use crate::{Algorithm, Annotations, Descriptor, Digest, ManifestKind, MediaType}
 /// The largest manifest, in bytes. Clients stop reading at about this size, so more would be useless.
 pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// The most references of one manifest. Real images have a hundred; many more would only hold up every other write while
+/// they are recorded.
+pub const MANIFEST_REFERENCES_MAX: usize = 4096;
+
 /// A manifest: bytes as received, their type, and what they refer to.
 #[derive(Clone)]
 pub struct Manifest {
@@ -92,6 +96,7 @@ impl Manifest {
             return Err(ManifestError::UnknownType { media_type });
         };
         check_shape(&document, kind)?;
+        check_references(&document)?;
         Ok(Self::from_document(bytes, media_type, kind, document))
     }
 
@@ -214,6 +219,12 @@ fn check_shape(document: &Document, kind: ManifestKind) -> Result<(), ManifestEr
     Ok(())
 }
 
+fn check_references(document: &Document) -> Result<(), ManifestError> {
+    let lists = [&document.layers, &document.blobs, &document.manifests];
+    let count: usize = lists.into_iter().flatten().map(Vec::len).sum();
+    if count > MANIFEST_REFERENCES_MAX { Err(ManifestError::TooManyReferences { count }) } else { Ok(()) }
+}
+
 /// Why bytes are not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -260,6 +271,12 @@ pub enum ManifestError {
     Ambiguous {
         /// The field.
         field: &'static str,
+    },
+    /// More than [`MANIFEST_REFERENCES_MAX`] references.
+    #[error("manifest names {count} layers or manifests, more than the {MANIFEST_REFERENCES_MAX} allowed")]
+    TooManyReferences {
+        /// How many it names.
+        count: usize,
     },
     /// An image manifest without `config`.
     #[error("image manifest lacks \"config\"")]
@@ -316,6 +333,14 @@ mod tests {
             let error = parse(&body, content_type).expect_err(&body);
             assert!(error.to_string().contains(needle), "{error} does not say {needle:?}");
         }
+    }
+
+    #[test]
+    fn references_are_counted() {
+        let index = |count: usize| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![EMPTY; count].join(","));
+        assert!(parse(&index(MANIFEST_REFERENCES_MAX), MediaType::OCI_INDEX).is_ok());
+        let refused = parse(&index(MANIFEST_REFERENCES_MAX + 1), MediaType::OCI_INDEX).unwrap_err();
+        assert!(matches!(refused, ManifestError::TooManyReferences { count: 4097 }), "{refused}");
     }
 
     #[test]
