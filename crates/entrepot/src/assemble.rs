@@ -112,7 +112,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     let cache = open_store("proxy_storage", &proxy_storage, &temporary_storage.join("proxy"))?;
     let remotes = Remotes::new(remotes).map_err(AssembleError::Upstreams)?;
     let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let domain_metrics = entrepot_registry::Metrics::default();
+    let domain_metrics = Arc::new(entrepot_registry::Metrics::default());
     domain_metrics.register(metrics.registry_mut());
     let tasks = Tasks::default();
     let clock = Arc::new(SystemClock);
@@ -128,8 +128,8 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         let registry = Arc::clone(&registry);
         move || probe(Arc::clone(&registry))
     });
-    let routes = entrepot_server::api(Arc::clone(&registry)).merge(health.router());
-    let router = entrepot_server::front(routes, Arc::new(RequestIds::random()), metrics.requests());
+    let endpoints = entrepot_server::api(Arc::clone(&registry)).merge(health.router());
+    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
     Ok(Assembly { registry, router, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 
@@ -171,7 +171,7 @@ fn keep_sweeping(registry: &Arc<Registry>, tasks: &Tasks) {
             match registry.sweep(false).await {
                 Ok(swept) => tracing::debug!(?swept, "swept"),
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed and is repeated later")
+                    tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed and is repeated later");
                 }
             }
         }

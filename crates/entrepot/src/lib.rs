@@ -5,6 +5,7 @@ pub mod telemetry;
 
 mod assemble;
 mod cli;
+mod descriptors;
 mod serve;
 mod told;
 

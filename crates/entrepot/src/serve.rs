@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assemble::{AssembleError, Assembly, Blueprint, assemble};
 use crate::config::Configuration;
+use crate::descriptors;
 
 /// How long work that outlives its request may take to end, once the connections are gone.
 const TASKS_PATIENCE: Duration = Duration::from_secs(10);
@@ -74,8 +75,9 @@ async fn run(
     listener: TcpListener,
     stopping: CancellationToken,
 ) -> ServeOutcome {
+    let descriptors = descriptors::raise_limit();
     let limits = ConnectionLimits {
-        connections_max: configuration.server.connections_max,
+        connections_max: descriptors::connections_for(descriptors, configuration.server.connections_max),
         shutdown_timeout: configuration.server.shutdown_timeout,
         ..ConnectionLimits::default()
     };

@@ -11,7 +11,7 @@ use crate::limits::RANGE_NEAR_BYTES;
 use crate::proxied::Proxied;
 
 /// Where the answer to a pull came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheStatus {
     /// The repository is hosted: there is nothing to cache.
     Own,
@@ -21,6 +21,18 @@ pub enum CacheStatus {
     Miss,
     /// From the cache, because the upstream could not be asked.
     Stale,
+}
+
+impl CacheStatus {
+    /// The word in the log and in the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+        }
+    }
 }
 
 /// A manifest as it is answered.

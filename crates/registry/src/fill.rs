@@ -69,7 +69,7 @@ pub(crate) struct Fills {
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Limits,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     tasks: Tasks,
 }
 
@@ -80,7 +80,7 @@ impl Fills {
         store: Store,
         clock: Arc<dyn Clock>,
         limits: Limits,
-        metrics: Metrics,
+        metrics: Arc<Metrics>,
         tasks: Tasks,
     ) -> Self {
         Self { under_way: Mutex::default(), own, store, clock, limits, metrics, tasks }

@@ -1,6 +1,8 @@
 //! What the domain counts. No label is ever taken from a request.
 
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -31,9 +33,50 @@ pub struct Metrics {
     pub uploads_running: Gauge,
     /// Upload sessions and staged leftovers that the sweep ended.
     pub uploads_swept: Counter,
+    /// Questions to upstreams by how they ended.
+    upstream_requests: Family<UpstreamLabels, Counter>,
+}
+
+/// How a question to an upstream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum UpstreamOutcome {
+    /// With what was asked for.
+    Success,
+    /// It does not have it, or keeps it private.
+    NotFound,
+    /// It asks for patience.
+    RateLimited,
+    /// It could not be reached, or fell silent.
+    Unreachable,
+    /// With an error of its own, or something that cannot be right.
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabels {
+    outcome: UpstreamOutcome,
 }
 
 impl Metrics {
+    /// Counts a question to an upstream, and passes its outcome on.
+    pub(crate) fn count_upstream<T>(
+        &self,
+        outcome: Result<T, entrepot_upstream::Error>,
+    ) -> Result<T, entrepot_upstream::Error> {
+        use entrepot_upstream::Error as Upstream;
+        let label = match &outcome {
+            Ok(_) => UpstreamOutcome::Success,
+            Err(Upstream::NotFound { .. } | Upstream::Denied { .. }) => UpstreamOutcome::NotFound,
+            Err(Upstream::RateLimited { .. }) => UpstreamOutcome::RateLimited,
+            Err(Upstream::Unreachable { .. } | Upstream::Timeout { .. } | Upstream::Interrupted { .. }) => {
+                UpstreamOutcome::Unreachable
+            }
+            Err(_) => UpstreamOutcome::Failed,
+        };
+        self.upstream_requests.get_or_create(&UpstreamLabels { outcome: label }).inc();
+        outcome
+    }
+
     /// Registers every series below `registry`'s prefix.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("cache_hits", "Pulls of proxied content answered from the cache", self.cache_hits.clone());

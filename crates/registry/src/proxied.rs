@@ -17,7 +17,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use crate::content::{Arriving, BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
 use crate::fill::{FillRequest, Filled};
 use crate::lists::PageCut;
-use crate::{Error, Registry, SourceError};
+use crate::{Error, Metrics, Registry, SourceError};
 
 /// A repository of another registry.
 #[derive(Clone, Debug)]
@@ -30,14 +30,21 @@ pub(crate) struct Proxied {
     upstream_name: RepositoryName,
     /// What it is called in the cache: its origin and its name there.
     cached_name: RepositoryName,
+    /// Where questions to the upstream are counted.
+    metrics: Arc<Metrics>,
 }
 
 impl Proxied {
-    pub(crate) fn new(name: &RepositoryName, remote: Arc<Remote>, repository: &RepositoryName) -> Result<Self, Error> {
+    pub(crate) fn new(
+        name: &RepositoryName,
+        remote: Arc<Remote>,
+        repository: &RepositoryName,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
         let upstream_name = remote.repository(repository);
         let too_long = |_| Error::ProxyNameTooLong { name: name.clone() };
         let cached_name = upstream_name.below(remote.origin()).map_err(too_long)?;
-        Ok(Self { name: name.clone(), remote, upstream_name, cached_name })
+        Ok(Self { name: name.clone(), remote, upstream_name, cached_name, metrics })
     }
 
     pub(crate) const fn remote(&self) -> &Arc<Remote> {
@@ -76,7 +83,7 @@ impl Proxied {
 
     async fn fetch_manifest(&self, registry: &Registry, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
         let TagOrDigest::Tag(tag) = reference else {
-            let fetched = self.remote.get_manifest(&self.upstream_name, reference).await;
+            let fetched = self.metrics.count_upstream(self.remote.get_manifest(&self.upstream_name, reference).await);
             let fetched = fetched.map_err(|error| self.manifest_error(error, reference))?;
             return Ok(self.keep(registry, fetched, None).await);
         };
@@ -95,7 +102,7 @@ impl Proxied {
         tag: &Tag,
         reference: &TagOrDigest,
     ) -> Result<PulledManifest, Error> {
-        let head = self.remote.head_manifest(&self.upstream_name, reference).await;
+        let head = self.metrics.count_upstream(self.remote.head_manifest(&self.upstream_name, reference).await);
         let head = head.map_err(|error| self.manifest_error(error, reference))?;
         if let Some(digest) = head.digest {
             if let Some(manifest) = registry.cache.metadata.manifest(&self.cached_name, &digest).await? {
@@ -104,13 +111,16 @@ impl Proxied {
                 return Ok(PulledManifest { manifest, cache: CacheStatus::Hit, warning: None });
             }
             // By the digest that was just named: a tag that moves in between cannot mix two answers.
-            match self.remote.get_manifest(&self.upstream_name, &TagOrDigest::Digest(digest)).await {
+            match self
+                .metrics
+                .count_upstream(self.remote.get_manifest(&self.upstream_name, &TagOrDigest::Digest(digest)).await)
+            {
                 Ok(fetched) => return Ok(self.keep(registry, fetched, Some(tag)).await),
                 Err(entrepot_upstream::Error::NotFound { .. }) => {}
                 Err(error) => return Err(self.manifest_error(error, reference)),
             }
         }
-        let fetched = self.remote.get_manifest(&self.upstream_name, reference).await;
+        let fetched = self.metrics.count_upstream(self.remote.get_manifest(&self.upstream_name, reference).await);
         let fetched = fetched.map_err(|error| self.manifest_error(error, reference))?;
         Ok(self.keep(registry, fetched, Some(tag)).await)
     }
@@ -193,7 +203,7 @@ impl Proxied {
         if let Some(size) = store.metadata.referenced_size(&self.cached_name, digest).await? {
             return Ok((size, CacheStatus::Hit));
         }
-        let size = self.remote.head_blob(&self.upstream_name, digest).await;
+        let size = self.metrics.count_upstream(self.remote.head_blob(&self.upstream_name, digest).await);
         match size.map_err(|error| self.blob_error(error, digest))? {
             Some(size) => Ok((size, CacheStatus::Miss)),
             // The upstream keeps the size to itself: only a whole blob has a length.
@@ -207,12 +217,12 @@ impl Proxied {
         digest: &Digest,
         from: BlobFrom,
     ) -> Result<entrepot_upstream::BlobResponse, entrepot_upstream::Error> {
-        self.remote.get_blob(&self.upstream_name, digest, from).await
+        self.metrics.count_upstream(self.remote.get_blob(&self.upstream_name, digest, from).await)
     }
 
     /// Whether the upstream serves the blob under this repository: without that, bytes that came through another one are not its own.
     pub(crate) async fn confirm_blob(&self, digest: &Digest) -> Result<(), Error> {
-        let answer = self.remote.head_blob(&self.upstream_name, digest).await;
+        let answer = self.metrics.count_upstream(self.remote.head_blob(&self.upstream_name, digest).await);
         answer.map(|_size| ()).map_err(|error| self.blob_error(error, digest))
     }
 
@@ -230,7 +240,7 @@ impl Proxied {
         after: Option<Tag>,
         limit: usize,
     ) -> Result<Listing<Tag>, Error> {
-        let error = match self.remote.tags(&self.upstream_name).await {
+        let error = match self.metrics.count_upstream(self.remote.tags(&self.upstream_name).await) {
             Ok(mut tags) => {
                 tags.sort_unstable();
                 tags.dedup();
@@ -262,7 +272,7 @@ impl Proxied {
         after: Option<Digest>,
     ) -> Result<Listing<Referrer>, Error> {
         // An unreachable upstream is an error here: "no signatures" must not be a lie.
-        let referrers = self.remote.referrers(&self.upstream_name, subject).await;
+        let referrers = self.metrics.count_upstream(self.remote.referrers(&self.upstream_name, subject).await);
         let mut referrers = match referrers {
             Ok(referrers) => referrers,
             Err(entrepot_upstream::Error::NotFound { .. }) => Vec::new(),

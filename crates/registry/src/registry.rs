@@ -42,7 +42,7 @@ pub struct Parts {
     /// The limits that the operator set.
     pub limits: Limits,
     /// Where to count.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Where to run what outlives a request.
     pub tasks: Tasks,
 }
@@ -54,7 +54,7 @@ pub struct Registry {
     pub(crate) cache: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) fills: Arc<Fills>,
@@ -117,7 +117,7 @@ impl Registry {
         };
         let unknown = |source| Error::UpstreamUnknown { name: name.clone(), source };
         let remote = self.remotes.resolve(host).map_err(unknown)?;
-        Proxied::new(name, remote, &repository)
+        Proxied::new(name, remote, &repository, Arc::clone(&self.metrics))
     }
 
     /// The names of the hosted repositories, in order.

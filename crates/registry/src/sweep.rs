@@ -44,7 +44,7 @@ impl Registry {
             let mut is_stuck = true;
             for row in rows {
                 // A session that a request is writing to is not idle, whatever its row says.
-                let Some(mut claim) = self.sessions.claim(&row.id) else { continue };
+                let Some(mut claim) = self.sessions.claim(&row.id).await else { continue };
                 claim.take_parked();
                 // The row first: a crash in between leaves staged bytes without a session, which are leftovers.
                 self.own.metadata.delete_upload(&row.id).await?;

@@ -129,7 +129,7 @@ impl Repository {
     pub async fn cancel_upload(&self, id: &str) -> Result<UploadId, Error> {
         let row = self.upload_row(id).await?;
         let store = self.writable()?;
-        let mut claim = self.claim(&row.id)?;
+        let mut claim = self.claim(&row.id).await?;
         claim.take_parked();
         // The row first: a crash in between leaves staged bytes without a session, which the sweep removes.
         store.metadata.delete_upload(&row.id).await?;
@@ -171,13 +171,13 @@ impl Repository {
         row.filter(|row| row.repository == self.name).ok_or_else(unknown)
     }
 
-    fn claim(&self, id: &UploadId) -> Result<Claim, Error> {
-        self.registry.sessions.claim(id).ok_or_else(|| Error::UploadBusy { id: id.clone() })
+    async fn claim(&self, id: &UploadId) -> Result<Claim, Error> {
+        self.registry.sessions.claim(id).await.ok_or_else(|| Error::UploadBusy { id: id.clone() })
     }
 
     async fn open_session(&self, text: &str) -> Result<Session, Error> {
         let id = self.upload_row(text).await?.id;
-        let mut claim = self.claim(&id)?;
+        let mut claim = self.claim(&id).await?;
         // Looked up again: the request that had the session until now may have ended it.
         let row = self.upload_row(text).await?;
         let blobs = &self.writable()?.blobs;

@@ -16,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use entrepot_registry::CacheStatus;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
@@ -24,31 +25,6 @@ use crate::connection::Peer;
 use crate::limits::{LOGGED_PATH_MAX, LOGGED_USER_AGENT_MAX};
 use crate::metrics::{CountedRequest, RequestMetrics, RouteLabel};
 use crate::request_id::{RequestId, RequestIds};
-
-/// Where the bytes of an answer came from, when the cache had to do with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CacheStatus {
-    /// From the cache.
-    Hit,
-    /// From a fetch that was running already.
-    Fill,
-    /// From a fetch that this request started.
-    Miss,
-    /// From the cache, because the upstream could not be asked whether it is still right.
-    Stale,
-}
-
-impl CacheStatus {
-    /// The word in the log and in the metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Fill => "fill",
-            Self::Miss => "miss",
-            Self::Stale => "stale",
-        }
-    }
-}
 
 /// What a handler knows about its request and the log should say; it goes among the extensions of the response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +35,7 @@ pub struct RequestFacts {
     pub reference: Option<String>,
     /// The digest that was answered.
     pub digest: Option<String>,
-    /// What the cache had to do with it.
+    /// What the cache had to do with it; nothing for hosted content.
     pub cache: Option<CacheStatus>,
     /// The name of the upstream behind the repository.
     pub upstream: Option<String>,

@@ -29,7 +29,7 @@ mod request_id;
 mod respond;
 mod route;
 
-pub use access_log::{CacheStatus, RequestFacts};
+pub use access_log::RequestFacts;
 pub use api::api;
 pub use connection::{ConnectionLimits, Peer};
 pub use error::ErrorResponse;

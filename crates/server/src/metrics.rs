@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use entrepot_registry::CacheStatus;
 use http::{Method, Response, StatusCode, header};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -21,7 +22,6 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::net::TcpListener;
 
-use crate::access_log::CacheStatus;
 use crate::connection::ConnectionLimits;
 use crate::limits::METRICS_CONNECTIONS_MAX;
 use crate::listener::{ServeOutcome, serve};
@@ -39,7 +39,6 @@ pub struct Metrics {
     registry: Registry,
     connections: ConnectionMetrics,
     requests: RequestMetrics,
-    domain: DomainMetrics,
 }
 
 impl Metrics {
@@ -51,7 +50,6 @@ impl Metrics {
         Self {
             connections: ConnectionMetrics::register(registry.sub_registry_with_prefix("http")),
             requests: RequestMetrics::register(&mut registry),
-            domain: DomainMetrics::register(&mut registry),
             registry,
         }
     }
@@ -69,11 +67,6 @@ impl Metrics {
     /// The series of the request log.
     pub fn requests(&self) -> RequestMetrics {
         self.requests.clone()
-    }
-
-    /// The series that the domain sets.
-    pub fn domain(&self) -> DomainMetrics {
-        self.domain.clone()
     }
 
     fn page(&self) -> Response<Body> {
@@ -241,67 +234,6 @@ fn status_label(status: Option<StatusCode>) -> &'static str {
     }
 }
 
-/// How a request to an upstream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UpstreamOutcome {
-    /// It answered with what was asked for.
-    Success,
-    /// It does not have it.
-    NotFound,
-    /// It wants other credentials, or refuses ours.
-    Denied,
-    /// It asks for patience.
-    RateLimited,
-    /// It answered with an error of its own, or with something that cannot be right.
-    Failed,
-    /// It could not be reached, or fell silent.
-    Unreachable,
-}
-
-impl UpstreamOutcome {
-    /// The word in the metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::NotFound => "not_found",
-            Self::Denied => "denied",
-            Self::RateLimited => "rate_limited",
-            Self::Failed => "failed",
-            Self::Unreachable => "unreachable",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct UpstreamLabels {
-    outcome: &'static str,
-}
-
-/// What the domain sets while it works.
-#[derive(Clone, Debug, Default)]
-pub struct DomainMetrics {
-    /// Upload sessions that are open.
-    pub uploads_open: Gauge,
-    /// Blobs and manifests that are being fetched from an upstream.
-    pub fills_running: Gauge,
-    upstream: Family<UpstreamLabels, Counter>,
-}
-
-impl DomainMetrics {
-    fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("uploads_open", "Upload sessions that are open", metrics.uploads_open.clone());
-        registry.register("fills_running", "Fetches from upstreams that are running", metrics.fills_running.clone());
-        registry.register("upstream_requests", "Requests to upstreams by outcome", metrics.upstream.clone());
-        metrics
-    }
-
-    /// Counts a request to an upstream.
-    pub fn upstream_request(&self, outcome: UpstreamOutcome) {
-        self.upstream.get_or_create(&UpstreamLabels { outcome: outcome.as_str() }).inc();
-    }
-}
-
 /// A router that answers `GET /metrics` and nothing else.
 pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
     let page = get(move || async move { metrics.page() });
@@ -372,11 +304,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_listener_tells_the_core_series_and_nothing_else() {
-        let metrics = Arc::new(Metrics::new("1.2.3"));
-        let domain = metrics.domain();
-        domain.uploads_open.inc();
-        domain.fills_running.set(3);
-        domain.upstream_request(UpstreamOutcome::RateLimited);
+        let mut metrics = Metrics::new("1.2.3");
+        let fills: Gauge = Gauge::default();
+        fills.set(3);
+        metrics.registry_mut().register("fills_running", "Fills", fills);
+        let metrics = Arc::new(metrics);
         let connections = metrics.connections();
         let open = connections.open();
         connections.refused();
@@ -402,9 +334,7 @@ mod tests {
             r#"entrepot_cache_answers_total{result="stale"} 1"#,
             "entrepot_http_connections_open 1",
             "entrepot_http_connections_refused_total 1",
-            "entrepot_uploads_open 1",
             "entrepot_fills_running 3",
-            r#"entrepot_upstream_requests_total{outcome="rate_limited"} 1"#,
             "# EOF",
         ];
         for line in expected {

@@ -45,7 +45,7 @@ restart_finds_all() {
 
 # An upload that is held to a rate is certainly under way when the signal comes.
 restart_mid_push() {
-    check "an image with a layer of 64 MiB is made" upstream_image source/interrupted 64 oci
+    check "an image of two platforms with a layer of 64 MiB each is made" upstream_image source/interrupted 64 oci
     restart_slow_upload
     restart_server
     wait "$slow_upload" || true
@@ -104,30 +104,34 @@ restart_repeats() {
 
 # The same with a client that is in the midst of many things: the signal comes when some MiB have arrived.
 restart_cuts_skopeo() {
-    restart_skopeo_pushes cut
+    restart_skopeo_pushes cut amd64
     restart_server
     restart_note_end
     check "the server ended within seconds of SIGTERM in the middle of skopeo's push, with exit code 0" server_ended_well
     check "the server is ready again" server_is_ready
     restart_was_cut "skopeo's push" || return 0
-    check "skopeo's push was cut, and is whole when it is repeated" restart_repeats_push cut
+    check "skopeo's push was cut, and is whole when it is repeated" restart_repeats_push cut amd64
 }
 
 restart_killed_mid_push() {
-    restart_skopeo_pushes killed
+    restart_skopeo_pushes killed arm64
     kill_at_once server
     start_server
     restart_note_end
     check "the server is ready again after it was killed in the middle of a push" server_is_ready
     check "everything acknowledged before the kill is there" restart_finds_all
     restart_was_cut "skopeo's push" || return 0
-    check "the push that the kill cut is whole when it is repeated" restart_repeats_push killed
+    check "the push that the kill cut is whole when it is repeated" restart_repeats_push killed arm64
 }
 
-# restart_skopeo_pushes NAME: in the background, until some MiB of it are here.
+# restart_skopeo_pushes NAME PLATFORM: in the background, until some MiB of it are here. Each interruption takes another
+# platform: the server would not have to be sent again what it kept of the one before.
 restart_skopeo_pushes() {
-    restart_in_background 4096 skopeo_copy --all \
-        "docker://$UPSTREAM/source/interrupted:1" "docker://$SERVER/restart/$1:1"
+    restart_in_background 4096 restart_pushes "$@"
+}
+
+restart_pushes() {
+    skopeo_copy --override-arch "$2" "docker://$UPSTREAM/source/interrupted:1" "docker://$SERVER/restart/$1:1"
 }
 
 # restart_in_background KIB COMMAND…: comes back when the server has taken in so much.
@@ -154,11 +158,15 @@ restart_was_cut() {
 }
 
 restart_repeats_push() {
+    local wanted
     cat "$E2E_FOLDER/restart/client.said"
-    skopeo_copy --all "docker://$UPSTREAM/source/interrupted:1" "docker://$SERVER/restart/$1:1"
-    same_image "$UPSTREAM" source/interrupted 1 "$SERVER" "restart/$1" 1
+    restart_pushes "$@"
+    wanted=$(manifest "$UPSTREAM" source/interrupted 1 |
+        jq -er --arg platform "$2" '.manifests[] | select(.platform.architecture == $platform) | .digest')
+    equal "digest" "$wanted" "$(manifest_digest "$SERVER" "restart/$1" 1)"
     rm -rf "$E2E_FOLDER/restart/copy"
-    skopeo_copy --all "docker://$SERVER/restart/$1:1" "dir:$E2E_FOLDER/restart/copy"
+    skopeo_copy --override-arch "$2" "docker://$SERVER/restart/$1:1" "dir:$E2E_FOLDER/restart/copy"
+    skopeo_folder_is_whole "$E2E_FOLDER/restart/copy"
 }
 
 # What was half fetched is fetched again or gone on with, and never taken for whole.

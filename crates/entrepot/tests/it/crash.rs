@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use entrepot_registry::Tasks;
 use entrepot_testkit::{Blob, Image};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
@@ -124,6 +125,7 @@ async fn answered(request: reqwest::RequestBuilder) -> Option<Response> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_the_program_is_killed_at_random_moments() {
     let mut program = Program::start();
+    let tasks = Tasks::default();
     let client = crate::support::client();
     let seed = Arc::new(AtomicU64::new(1));
     let mut acknowledged = Vec::new();
@@ -134,7 +136,7 @@ async fn nothing_acknowledged_is_lost_when_the_program_is_killed_at_random_momen
         let pushers: Vec<_> = (0..PUSHERS)
             .map(|pusher| {
                 let (seed, is_over, base) = (Arc::clone(&seed), Arc::clone(&is_over), program.url(""));
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     // A client of its own: the connections of the last round are dead.
                     let client = crate::support::client();
                     let mut done = Vec::new();

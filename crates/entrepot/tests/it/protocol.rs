@@ -48,7 +48,7 @@ use trial::Trial;
 const RULES_AT_ONCE: usize = 8;
 
 /// A rule that takes longer is broken: something waits for what never comes.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A rule and its proof, which panics with the evidence when the rule is broken.
 struct Rule {
@@ -126,7 +126,7 @@ fn no_two_rows_say_the_same() {
 }
 
 fn all_rules() -> impl Iterator<Item = &'static Rule> {
-    FAMILIES.iter().copied().flatten().filter(|rule| matches!(rule.id, "C14"))
+    FAMILIES.iter().copied().flatten()
 }
 
 /// The evidence against a rule, when it is broken.

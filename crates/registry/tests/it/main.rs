@@ -53,7 +53,7 @@ impl House {
             remotes: Remotes::new(RemotesConfig::default()).unwrap(),
             clock: clock.clone(),
             limits,
-            metrics: Metrics::default(),
+            metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
         });
         Self { registry, clock, _folder: folder }

@@ -80,11 +80,6 @@ fn base(call: &Call) -> Response {
 }
 
 /// The cache status as the log has it; hosted content has none.
-fn logged(cache: CacheStatus) -> Option<crate::access_log::CacheStatus> {
-    match cache {
-        CacheStatus::Own => None,
-        CacheStatus::Hit => Some(crate::access_log::CacheStatus::Hit),
-        CacheStatus::Miss => Some(crate::access_log::CacheStatus::Miss),
-        CacheStatus::Stale => Some(crate::access_log::CacheStatus::Stale),
-    }
+fn logged(cache: CacheStatus) -> Option<CacheStatus> {
+    Some(cache).filter(|cache| *cache != CacheStatus::Own)
 }

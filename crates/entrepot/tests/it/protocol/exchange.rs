@@ -184,6 +184,15 @@ impl Answer {
         self.header("location").to_owned()
     }
 
+    /// Where the link to the next page leads, when there is one.
+    #[track_caller]
+    pub(super) fn next_page(&self) -> Option<String> {
+        let link = self.try_header("link")?;
+        let target = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        self.must(target.is_some_and(|target| target.starts_with("/v2/")), "the link leads to a page of this server");
+        target.map(ToOwned::to_owned)
+    }
+
     #[track_caller]
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON: {error}\n{}", self.evidence()))

@@ -1,12 +1,9 @@
 //! The grammar of names, tags, digests and sessions, from the friendly to the hostile.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use entrepot_testkit::Blob;
 use futures_util::future::join_all;
 
-use super::trial::Trial;
+use super::trial::{Trial, files};
 use super::wire::Wire;
 use crate::support::Running;
 
@@ -164,17 +161,6 @@ async fn nothing_leads_out(trial: Trial) {
     Wire::ask(&trial, "PUT", &target, &image.manifest.bytes).await.refused(400, "MANIFEST_INVALID");
     assert_eq!(files(&trial.folder), before);
     assert_eq!(trial.tags().await, ["1"]);
-}
-
-fn files(folder: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_dir() {
-            found.extend(files(&entry.path()));
-        }
-        found.insert(entry.path());
-    }
-    found
 }
 
 async fn concurrent_pushes_all_succeed(trial: Trial) {

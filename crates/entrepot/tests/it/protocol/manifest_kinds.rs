@@ -5,7 +5,7 @@ use entrepot_testkit::{Blob, StoredManifest, index};
 use serde_json::{Value, json};
 
 use super::manifest_push::refused;
-use super::trial::{EMPTY, LAYER, Trial, descriptor, image_manifest};
+use super::trial::{LAYER, Trial, descriptor, image_manifest};
 
 rules! {
     "W10" "an image may have no layers, unknown types, further fields and data" => odd_images;
@@ -139,12 +139,8 @@ async fn foreign_algorithms(trial: Trial) {
     layer["urls"] = json!(["https://example.org/layer"]);
     taken(&trial, &document(&layer)).await;
     layer["digest"] = json!("sha256:short");
-    refused(
-        &trial,
-        Some(MediaType::OCI_MANIFEST),
-        &document(&layer).bytes.escape_ascii().to_string().replace("\\\"", "\""),
-    )
-    .await;
+    let malformed = String::from_utf8(document(&layer).bytes.to_vec()).unwrap();
+    refused(&trial, Some(MediaType::OCI_MANIFEST), &malformed).await;
 }
 
 async fn confusing_documents(trial: Trial) {
@@ -201,8 +197,6 @@ async fn nested_documents(trial: Trial) {
     // What is not looked at may nest: it is stored, and nobody parses it.
     let body =
         format!(r#"{{"schemaVersion":2,"config":{empty},"layers":[],"x":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
-    let put = trial.put("manifests/1").header("content-type", MediaType::OCI_MANIFEST).body(body.clone());
-    let answer = put.await;
-    answer.must(matches!(answer.status, 201 | 400), "it is taken or refused");
-    let _ = EMPTY;
+    trial.put("manifests/1").header("content-type", MediaType::OCI_MANIFEST).body(body.clone()).await.expect(201);
+    trial.get("manifests/1").await.expect(200).is(&body);
 }

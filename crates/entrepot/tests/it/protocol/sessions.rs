@@ -6,7 +6,7 @@ use std::time::Duration;
 use entrepot_registry::Limits;
 use futures_util::future::join_all;
 
-use super::trial::{Trial, closing, sha512};
+use super::trial::{Trial, closing, files, sha512};
 use super::wire::{Feed, Wire};
 use crate::support::{Running, Setup};
 
@@ -21,42 +21,42 @@ rules! {
 
 async fn broken_parts_are_resumed(trial: Trial) {
     let blob = trial.blob(1, 10_000);
-    let location = trial.start().await; eprintln!("step 1");
+    let location = trial.start().await;
     let (feed, body) = Feed::new();
     let breaking = async {
         feed.send(&blob.bytes.slice(..4000));
-        trial.until_received(&location, 4000).await; eprintln!("step 2");
+        trial.until_received(&location, 4000).await;
         feed.break_off();
     };
     let (broken, ()) = tokio::join!(trial.patch(&location).body(body).attempt(), breaking);
     assert!(!broken.is_ok_and(|answer| answer.status < 400), "half a body is no success");
-    trial.get(&location).await.expect(204).has("range", "0-3999"); eprintln!("step 3");
+    trial.get(&location).await.expect(204).has("range", "0-3999");
     // By length instead of in chunks: the connection dies early.
     let lines = ["Content-Length: 6000".to_owned(), "Content-Range: 4000-9999".to_owned()];
-    trial.until_free(&location).await; eprintln!("step 4");
-    let mut wire = Wire::begin(&trial, "PATCH", &location, &lines).await; eprintln!("step 5");
-    wire.send(&blob.bytes[4000..7000]).await; eprintln!("step 6");
-    trial.until_received(&location, 7000).await; eprintln!("step 7");
-    wire.end().await; eprintln!("step 8");
+    trial.until_free(&location).await;
+    let mut wire = Wire::begin(&trial, "PATCH", &location, &lines).await;
+    wire.send(&blob.bytes[4000..7000]).await;
+    trial.until_received(&location, 7000).await;
+    wire.end().await;
     if let Some(answer) = wire.answer().await {
         answer.refused(400, "SIZE_INVALID");
     }
-    trial.until_free(&location).await; eprintln!("step 9");
-    let rest = trial.patch(&location).chunk(7000, &blob.bytes.slice(7000..)).await; eprintln!("step 10");
+    trial.until_free(&location).await;
+    let rest = trial.patch(&location).chunk(7000, &blob.bytes.slice(7000..)).await;
     rest.expect(202).has("range", "0-9999");
-    trial.put(&closing(&location, &blob.digest)).await.expect(201); eprintln!("step 11");
-    trial.holds_blob(&blob.digest, &blob.bytes).await; eprintln!("step 12");
+    trial.put(&closing(&location, &blob.digest)).await.expect(201);
+    trial.holds_blob(&blob.digest, &blob.bytes).await;
 }
 
 async fn uploads_survive_a_restart(trial: Trial) {
-    let mut running = Running::start().await; eprintln!("step 13");
+    let mut running = Running::start().await;
     let before = trial.on(&running);
     let blob = before.blob(1, 300_000);
     let digests = [blob.digest.clone(), sha512(&blob.bytes)];
     let mut locations = Vec::new();
     for _ in &digests {
         let location =
-            before.patch(&before.start().await).chunk(0, &blob.bytes.slice(..123_457)).await.expect(202).location(); eprintln!("step 14");
+            before.patch(&before.start().await).chunk(0, &blob.bytes.slice(..123_457)).await.expect(202).location();
         locations.push(location);
     }
     let empty = before.start().await;
@@ -95,16 +95,7 @@ async fn cancelled_sessions_are_gone(trial: Trial) {
 
 /// How many files wait in the temporary storage.
 fn staged(folder: &Path) -> usize {
-    let count = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-        entries.map(|entry| if entry.file_type().unwrap().is_dir() { staged_in(&entry.path()) } else { 1 }).sum()
-    };
-    count(&folder.join("tmp"))
-}
-
-fn staged_in(folder: &Path) -> usize {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries.map(|entry| if entry.file_type().unwrap().is_dir() { staged_in(&entry.path()) } else { 1 }).sum()
+    files(&folder.join("tmp")).iter().filter(|path| path.metadata().unwrap().is_file()).count()
 }
 
 async fn abandoned_sessions_end(trial: Trial) {

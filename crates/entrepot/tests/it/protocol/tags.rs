@@ -41,13 +41,6 @@ fn tags_of(answer: &Answer) -> Vec<String> {
     texts(&answer.expect(200).json()["tags"])
 }
 
-/// Where the link to the next page leads.
-fn next(answer: &Answer) -> Option<String> {
-    let link = answer.try_header("link")?;
-    let target = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
-    Some(target.unwrap_or_else(|| panic!("{link:?} is no link to a next page")).to_owned())
-}
-
 async fn tags_are_a_list(trial: Trial) {
     trial.start().await;
     let answer = trial.get("tags/list").await;
@@ -105,7 +98,7 @@ async fn pages(trial: &Trial, path: &str, key: &str) -> Vec<Vec<String>> {
     while let Some(here) = path {
         let answer = trial.get(&here).await;
         pages.push(texts(&answer.expect(200).json()[key]));
-        path = next(&answer);
+        path = answer.next_page();
     }
     pages
 }
@@ -126,7 +119,7 @@ async fn links_are_exact(trial: Trial) {
     let answer = trial.get("tags/list?n=1").await;
     answer.expect(200).has("link", format!("</v2/{}/tags/list?n=1&last=a_1.x-y>; rel=\"next\"", trial.name));
     let answer = trial.get("/v2/_catalog?n=1").await;
-    let target = next(&answer).unwrap();
+    let target = answer.next_page().unwrap();
     answer.must(target.starts_with("/v2/_catalog?n=1&last=") && !target[22..].contains('/'), "names are escaped");
 }
 
@@ -142,7 +135,7 @@ async fn n_is_a_number(trial: Trial) {
     for query in ["", "?n=10001", "?n=99999999999999999999999999"] {
         let answer = trial.get(&format!("tags/list{query}")).await;
         assert_eq!(tags_of(&answer), tags[..10_000]);
-        let rest = trial.get(&next(&answer).unwrap()).await;
+        let rest = trial.get(&answer.next_page().unwrap()).await;
         assert_eq!(tags_of(&rest), tags[10_000..]);
         rest.lacks("link");
     }

@@ -1,9 +1,10 @@
 //! What a rule is proved with: a repository of its own on a running registry, content that no other rule has, and
 //! every way to push it.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest, MediaType};
@@ -219,7 +220,7 @@ pub(super) enum Way {
     Post,
     /// A POST, then the whole blob in one PUT.
     Put,
-    /// A POST, two PATCHes with ranges, an empty PUT.
+    /// A POST, two parts by PATCH with ranges, an empty PUT.
     Chunks,
     /// A POST, a PATCH with a range, the rest in the PUT.
     LastChunkInPut,
@@ -253,7 +254,7 @@ pub(super) fn descriptor(media_type: &str, blob: &Blob) -> Value {
     json!({ "mediaType": media_type, "digest": blob.digest.as_str(), "size": blob.size() })
 }
 
-/// An image manifest without `mediaType` has all that the specification demands.
+/// A document as an image manifest of OCI.
 pub(super) fn image_manifest(document: &Value) -> StoredManifest {
     StoredManifest::new(MediaType::OCI_MANIFEST, document)
 }
@@ -266,4 +267,16 @@ pub(super) fn sha512(bytes: &[u8]) -> Digest {
 /// A JSON list of texts.
 pub(super) fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// Every file and folder below a folder.
+pub(super) fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        }
+        found.insert(entry.path());
+    }
+    found
 }

@@ -149,15 +149,15 @@ async fn a_cached_layer_is_mounted_into_an_own_image_and_survives_the_cache() {
     port.manifest("1").await;
     let layer = &image.layers[0];
     let mount = |from: String| port.registry.url(&format!("/v2/own/app/blobs/uploads/?mount={}{from}", layer.digest));
-    let post = |url: String| port.registry.client.post(url).send();
+    let ask = |url: String| port.registry.client.post(url).send();
     // Not here yet: the client has to upload.
     let from = format!("&from=proxy/{NAME}/{REPOSITORY}");
-    assert_eq!(post(mount(from.clone())).await.unwrap().status(), StatusCode::ACCEPTED);
+    assert_eq!(ask(mount(from.clone())).await.unwrap().status(), StatusCode::ACCEPTED);
     port.blob(&layer.digest).await;
     // A client may have the last byte a moment before the cache has its row.
     port.leftovers().await;
-    assert_eq!(post(mount(from)).await.unwrap().status(), StatusCode::CREATED);
-    assert_eq!(post(mount(String::new())).await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(ask(mount(from)).await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(ask(mount(String::new())).await.unwrap().status(), StatusCode::CREATED);
     std::fs::remove_dir_all(port.registry.folder().join("proxy/docker")).unwrap();
     let own = port.get(port.registry.url(&format!("/v2/own/app/blobs/{}", layer.digest))).await;
     assert_eq!(own.bytes().await.unwrap(), layer.bytes);

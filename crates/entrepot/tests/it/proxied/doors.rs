@@ -53,10 +53,7 @@ async fn a_redirect_to_a_private_address_is_refused() {
     let target = inside.url();
     for status in [301, 302, 303, 307, 308] {
         let location = format!("{target}/secret");
-        port.upstream
-            .when(|seen| seen.is_blob())
-            .once()
-            .reply(move |_| entrepot_testkit::Reply::redirect(status, &location));
+        port.upstream.when(Seen::is_blob).once().reply(move |_| entrepot_testkit::Reply::redirect(status, &location));
         let response = port.get(port.blob_url(&image.layers[0].digest)).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{status}");
     }
