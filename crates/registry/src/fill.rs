@@ -236,7 +236,7 @@ impl Lead {
         loop {
             match self.request.proxied.ask_for_blob(&self.request.digest, BlobFrom::Start).await {
                 Ok(response) => return Ok(response),
-                Err(error) if error.is_temporary() && tries < FILL_TRIES_MAX => back_off(tries).await,
+                Err(error) if is_worth_repeating(&error) && tries < FILL_TRIES_MAX => back_off(tries).await,
                 Err(error) => return Err(self.request.proxied.blob_error(error, &self.request.digest)),
             }
             tries += 1;
@@ -301,6 +301,16 @@ impl Lead {
         }
         Err(Error::FillBroken { digest: digest.clone(), received, tries: *tries })
     }
+}
+
+/// Whether the first question may be repeated while clients wait: after what fails fast and passes fast. A silent upstream has
+/// used up their patience already, and one that asks for patience is not helped by more questions.
+const fn is_worth_repeating(error: &entrepot_upstream::Error) -> bool {
+    use entrepot_upstream::Error as Upstream;
+    matches!(
+        error,
+        Upstream::Unreachable { .. } | Upstream::Interrupted { .. } | Upstream::Unavailable { retry_after: None, .. }
+    )
 }
 
 async fn back_off(tries: u32) {

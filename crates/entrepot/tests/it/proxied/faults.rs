@@ -165,6 +165,24 @@ async fn a_silent_upstream_is_given_up_and_the_cache_answers() {
 }
 
 #[tokio::test]
+async fn the_first_question_for_a_blob_is_repeated_only_where_that_may_help() {
+    type Row = (&'static str, fn(Reply) -> Reply, StatusCode, usize);
+    let rows: &[Row] = &[
+        ("429", |_| Reply::too_many_requests("1"), StatusCode::TOO_MANY_REQUESTS, 1),
+        ("503 with a time", |_| Reply::new(503).header("retry-after", "1"), StatusCode::SERVICE_UNAVAILABLE, 1),
+        ("404", |_| Reply::new(404), StatusCode::NOT_FOUND, 1),
+        ("500", |_| Reply::new(500), StatusCode::BAD_GATEWAY, 4),
+    ];
+    for (name, refusal, status, questions) in rows {
+        let (port, image) = Port::with_image(&[10]).await;
+        port.manifest("1").await;
+        port.upstream.when(Seen::is_blob).reply(*refusal);
+        let response = port.get(port.blob_url(&image.layers[0].digest)).await;
+        assert_eq!((response.status(), port.blob_gets()), (*status, *questions), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_stalls_in_the_middle_is_asked_again_from_there() {
     let (port, image) = Port::with_image(&[SIZE]).await;
     port.manifest("1").await;
