@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -98,7 +99,14 @@ pub(crate) async fn serve_connection<I, S>(
         request.extensions_mut().insert(peer);
         let response = service.clone().oneshot(request);
         let phase = Arc::clone(&phase);
-        async move { response.await.map(|response| response.map(|body| ExchangeBody { body, phase })) }
+        async move {
+            let mut response = response.await?;
+            if phase.is_body_abandoned() {
+                // The rest of the body is in the way of the next request: a client that is not told would send one.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response.map(|body| ExchangeBody { body, phase }))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

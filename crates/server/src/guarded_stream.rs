@@ -41,6 +41,7 @@ impl Phase {
     /// A head is complete: the exchange has begun. Tells whether the head announced two lengths.
     pub(crate) fn begin_exchange(&self) -> bool {
         self.current.store(IN_EXCHANGE, Ordering::Relaxed);
+        self.body_abandoned.store(false, Ordering::Relaxed);
         self.ambiguous.swap(false, Ordering::Relaxed)
     }
 
@@ -54,9 +55,14 @@ impl Phase {
         self.body_abandoned.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a part of the request's body was left unread: then the connection ends with the answer.
+    pub(crate) fn is_body_abandoned(&self) -> bool {
+        self.body_abandoned.load(Ordering::Relaxed)
+    }
+
     /// Whether the client may be in the middle of sending something that nobody will read.
     fn client_is_sending(&self) -> bool {
-        self.body_abandoned.load(Ordering::Relaxed) || self.current() == IN_HEAD
+        self.is_body_abandoned() || self.current() == IN_HEAD
     }
 
     fn current(&self) -> u8 {

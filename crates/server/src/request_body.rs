@@ -64,6 +64,8 @@ pub(crate) struct RequestBody<B: Body + Unpin> {
     waiting_since: Option<Instant>,
     timeout: Duration,
     deadline: Deadline,
+    /// The end was seen. A body of unknown length does not tell by itself that it is over.
+    is_over: bool,
 }
 
 impl<B: Body + Unpin> RequestBody<B> {
@@ -77,6 +79,7 @@ impl<B: Body + Unpin> RequestBody<B> {
             waiting_since: None,
             timeout,
             deadline: Deadline::default(),
+            is_over: false,
         }
     }
 
@@ -121,7 +124,10 @@ where
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(RequestBodyError::Unreadable(error)))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.is_over = true;
+                Poll::Ready(None)
+            }
             Poll::Pending => self.poll_stalled(context).map(|stalled| Some(Err(RequestBodyError::Stalled(stalled)))),
         }
     }
@@ -137,7 +143,7 @@ where
 
 impl<B: Body + Unpin> Drop for RequestBody<B> {
     fn drop(&mut self) {
-        if !self.body.is_end_stream() {
+        if !self.is_over && !self.body.is_end_stream() {
             self.phase.abandon_body();
         }
     }

@@ -324,7 +324,24 @@ async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
     let mut answer = Vec::new();
     let (read, ()) = tokio::join!(reading.read_to_end(&mut answer), sending);
     read.expect("no reset");
-    assert_eq!(status(&String::from_utf8_lossy(&answer)), "413");
+    let answer = String::from_utf8_lossy(&answer);
+    assert_eq!(status(&answer), "413");
+    assert!(
+        answer.contains("connection: close\r\n"),
+        "a client that is not told would send its next request: {answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_that_was_read_to_its_end_leaves_the_connection_open() {
+    let server = Server::start(ConnectionLimits::default()).await;
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        client.send("PUT /v2/upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        client.send("3\r\nabc\r\n0\r\n\r\n").await;
+        let answer = client.until("3 bytes").await;
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
 }
 
 #[tokio::test]

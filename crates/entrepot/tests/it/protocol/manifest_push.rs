@@ -131,13 +131,13 @@ async fn sizes(trial: Trial) {
     let before = trial.tags().await;
     for size in [(4 << 20) + 1, 6 << 20] {
         let manifest = manifest_of(size, &config);
-        trial.put_manifest("larger", &manifest).header("connection", "close").await.refused(413, "MANIFEST_INVALID");
+        trial.put_manifest("larger", &manifest).await.refused(413, "MANIFEST_INVALID");
         let put = trial
             .put(&format!("manifests/{}?tag=larger", manifest.digest))
             .header("content-type", MediaType::OCI_MANIFEST);
         let pieces = manifest.bytes.chunks(1 << 16).map(Bytes::copy_from_slice);
         // Of unknown length, so that it must be counted. What is refused half-way leaves no connection to be used again.
-        put.header("connection", "close").body(super::trial::streamed(pieces)).await.refused(413, "MANIFEST_INVALID");
+        put.body(super::trial::streamed(pieces)).await.refused(413, "MANIFEST_INVALID");
         trial.holds_no_manifest(&manifest.digest).await;
     }
     assert_eq!(trial.tags().await, before);
