@@ -2,8 +2,9 @@
 
 mod architecture;
 mod crash;
+mod docs;
 mod protocol;
 mod proxied;
-mod readme;
+
 mod start;
 mod support;

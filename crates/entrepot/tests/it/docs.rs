@@ -1,8 +1,10 @@
-//! What the README tells people to write and to run works.
+//! What the README tells people to write and to run works, and the page of error codes is that of the code.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use entrepot::config::{Configuration, Surroundings};
+use entrepot_oci::ErrorCode;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -47,4 +49,30 @@ fn the_test_command_of_the_readme_is_what_the_judge_calls() {
     let command = "tests/run";
     assert!(blocks("sh").iter().any(|block| block.trim() == command));
     assert!(std::fs::read_to_string(root().join(".ci/run")).unwrap().contains(command));
+}
+
+#[test]
+fn the_page_of_error_codes_is_that_of_the_code() {
+    let mut page = "\
+# Error codes
+
+A failed request is answered with `{\"errors\":[{\"code\":…,\"message\":…,\"detail\":…}]}`. The message says what happened, to which name, and what
+to do next; `X-Request-Id` finds the line of the log that has the cause. An answer to HEAD has no body: its status says it all.
+
+The status is the usual one of the code. Another one is more exact at times: 413 for content that is too large, 416 for a chunk that does
+not continue its upload, 502 and 504 for an upstream that failed or was silent, 507 for a full disk.
+
+| code | status | meaning |
+| --- | --- | --- |
+"
+    .to_owned();
+    for code in ErrorCode::ALL {
+        writeln!(page, "| `{code}` | {} | {} |", code.status(), code.meaning()).unwrap();
+    }
+    let path = root().join("docs/errors.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == page, "docs/errors.md is out of date: run the tests with UPDATE_DOCS=1");
 }
