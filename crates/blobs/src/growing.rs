@@ -35,8 +35,9 @@ impl Growing {
 
     /// The content, or a range of it, as it grows.
     ///
-    /// The stream ends only when the content was verified and committed and every byte that was asked for was
-    /// delivered. When the ingest fails, or turns out to end inside of the range, the stream ends in an error.
+    /// The stream ends only when the content was verified and every byte that was asked for was delivered. It does not
+    /// wait for the blob to be durable: its reader was promised the right bytes, not that they stay. When the ingest fails,
+    /// or turns out to end inside of the range, the stream ends in an error.
     pub fn stream(&self, range: Option<ByteRange>) -> BlobStream {
         let end = range.map(|range| range.last().saturating_add(1));
         let position = range.map_or(0, ByteRange::first);
@@ -80,7 +81,9 @@ pub(crate) struct Progress {
 #[derive(Clone, Debug)]
 pub(crate) enum State {
     Growing,
-    /// Verified and published: `received` is the size.
+    /// Verified, and about to be published: `received` is the size.
+    Verified,
+    /// Verified and published.
     Complete,
     Failed(FollowError),
 }
@@ -88,7 +91,7 @@ pub(crate) enum State {
 impl Progress {
     pub(crate) const fn readable(&self) -> u64 {
         match self.state {
-            State::Complete => self.received,
+            State::Verified | State::Complete => self.received,
             State::Growing | State::Failed(_) => self.received.saturating_sub(1),
         }
     }
@@ -100,7 +103,7 @@ impl Progress {
     pub(crate) const fn failure(&self) -> Option<&FollowError> {
         match &self.state {
             State::Failed(error) => Some(error),
-            State::Growing | State::Complete => None,
+            State::Growing | State::Verified | State::Complete => None,
         }
     }
 }

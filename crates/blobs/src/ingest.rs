@@ -166,6 +166,8 @@ impl Ingest {
         if actual != *expected {
             return Err(CommitError::Mismatch { expected: expected.clone(), actual });
         }
+        // Followers need not wait for the syncs.
+        self.progress.send_modify(|progress| progress.state = State::Verified);
         self.stage.publish(expected, size).await?;
         Ok(size)
     }

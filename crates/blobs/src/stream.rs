@@ -108,7 +108,9 @@ impl Extent {
                 let seen = progress.borrow_and_update().clone();
                 match seen.state {
                     State::Failed(error) => return Err(error.into()),
-                    State::Complete => return last_extent(position, seen.received, end.unwrap_or(seen.received)),
+                    State::Verified | State::Complete => {
+                        return last_extent(position, seen.received, end.unwrap_or(seen.received));
+                    }
                     State::Growing => {
                         let readable = end.map_or(seen.readable(), |end| end.min(seen.readable()));
                         if position < readable {
