@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 
+from link import Link
 from servers import KINDS, DOCKER_REGISTRY
 from table import Row
 
@@ -175,31 +176,40 @@ class Tags(Pair):
 
 
 class Through:
-    """A blob pulled through from a docker-registry, which nothing slows down. Every cold pull finds an empty cache."""
+    """A blob pulled through from a docker-registry, first over a link of 100 MB/s, then with nothing between that slows it
+    down. Every cold pull finds an empty cache."""
+
+    LINK_BYTES_PER_SECOND = 100_000_000
 
     def __init__(self, bench):
         self.bench = bench
         self.upstream = bench.start(DOCKER_REGISTRY, "upstream")
         pushed = self.upstream.load("images", prefix="cold/app", count=1, connections=1, layer_size=MEDIUM, seed=3)
         self.digest = pushed["layers"][0]
+        self.link = Link(self.upstream, self.LINK_BYTES_PER_SECOND)
         self.cold = {
-            count: rows(
-                f"cold pull through of 256 MiB, {count} at once",
+            (count, source): rows(
+                f"cold pull through of 256 MiB, {count} at once{where}",
                 ("last client done", "s", False),
                 ("in the cache", "s", False),
                 ("first byte, middle", "ms", False),
                 ("server's processor", "s/GiB", False),
                 ("read by the upstream", "times the blob", False),
             )
-            for count in (1, 16)
+            for count, source, where in (
+                (1, self.link, ", over 100 MB/s"),
+                (16, self.link, ", over 100 MB/s"),
+                (1, self.upstream, ""),
+                (16, self.upstream, ""),
+            )
         }
         self.warm = rows("warm pull through of 256 MiB, 16 at once", SPEED, PROCESSOR)
 
     def measure(self, kind, _round):
-        for count, cold in self.cold.items():
-            server = self.bench.start(kind, "through", self.upstream)
+        for (count, source), cold in self.cold.items():
+            server = self.bench.start(kind, "through", source)
             yield from self._pull_cold(server, count, cold)
-            if count == 16:
+            if (count, source) == (16, self.upstream):
                 path = server.path("cold/app-0", f"blobs/{self.digest}")
                 found = server.load("pull", path=path, size=MEDIUM, connections=16, requests=32)
                 yield from transfer(found, self.warm)
@@ -222,6 +232,7 @@ class Through:
         yield fetched, (self.upstream.bytes_read() - read) / MEDIUM
 
     def finish(self):
+        self.link.stop()
         self.upstream.stop()
 
 
