@@ -30,9 +30,10 @@ class Link:
         while True:
             try:
                 near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
             except OSError:
+                # Stopped, or the target was.
                 return
-            far = socket.create_connection(self._target)
             for source, sink, is_limited in ((near, far, False), (far, near, True)):
                 threading.Thread(target=self._pass_on, args=(source, sink, is_limited), daemon=True).start()
 
