@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use entrepot_blobs::FilesystemStore;
 use entrepot_metadata_sqlite::SqliteStore;
-use entrepot_registry::{Limits, Parts, Registry, Store, SystemClock, Tasks};
+use entrepot_registry::{Limits, Parts, ProxySettings, Registry, Store, SystemClock, Tasks};
 use entrepot_server::{Health, Metrics, NotReady, RequestIds};
 use entrepot_upstream::{Remotes, RemotesConfig};
 
@@ -35,6 +35,8 @@ pub struct Blueprint {
     pub remotes: RemotesConfig,
     /// The limits that the operator set.
     pub limits: Limits,
+    /// What the operator says about pulling through.
+    pub settings: ProxySettings,
 }
 
 /// A server that is ready to be given a listener.
@@ -106,7 +108,7 @@ pub enum AssembleError {
 
 /// Opens the stores, sweeps what an earlier run left, and puts everything together.
 pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
-    let Blueprint { registry_storage, temporary_storage, proxy_storage, remotes, limits } = blueprint;
+    let Blueprint { registry_storage, temporary_storage, proxy_storage, remotes, limits, settings } = blueprint;
     let locks = [lock("registry_storage", &registry_storage)?, lock("proxy_storage", &proxy_storage)?];
     let own = open_store("registry_storage", &registry_storage, &temporary_storage.join("registry"))?;
     let cache = open_store("proxy_storage", &proxy_storage, &temporary_storage.join("proxy"))?;
@@ -116,7 +118,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     domain_metrics.register(metrics.registry_mut());
     let tasks = Tasks::default();
     let clock = Arc::new(SystemClock);
-    let parts = Parts { own, cache, remotes, clock, limits, metrics: domain_metrics, tasks: tasks.clone() };
+    let parts = Parts { own, cache, remotes, clock, limits, settings, metrics: domain_metrics, tasks: tasks.clone() };
     let registry = Registry::new(parts);
     let swept = registry.sweep(true).await.map_err(AssembleError::Sweep)?;
     if swept != entrepot_registry::Swept::default() {

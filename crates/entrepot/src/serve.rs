@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_registry::Limits;
+use entrepot_registry::{Limits, ProxySettings};
 use entrepot_server::{ConnectionLimits, ServeOutcome};
 use entrepot_upstream::{RemotesConfig, Timeouts};
 use tokio::net::TcpListener;
@@ -109,6 +109,7 @@ fn blueprint(configuration: &Configuration) -> Blueprint {
             upload_expiry: configuration.server.upload_expiry,
             ..defaults
         },
+        settings: ProxySettings::default(),
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use entrepot_metadata::{
-    BlobLink, DeletedManifest, Error, ManifestPush, ManifestRow, MetadataStore, MissingOr, Page, PushOutcome, TagRow,
-    Timestamp, UploadId, UploadRow,
+    BlobLink, DeletedManifest, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
+    MetadataStore, MissingOr, Page, Pin, PushOutcome, TagRow, Timestamp, Totals, UploadId, UploadRow, Use,
 };
-use entrepot_oci::{Digest, Referrer, RepositoryName, Tag};
+use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
 
 use crate::limits::WRITE_WAIT_MAX;
 use crate::open::{self, OpenError};
@@ -181,6 +181,50 @@ impl MetadataStore for SqliteStore {
 
     async fn idle_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadRow>, Error> {
         self.readers.read(|connection| uploads::idle(connection, before, limit))
+    }
+
+    async fn manifest_tags(&self, _: &RepositoryName, _: &Digest) -> Result<Vec<Tag>, Error> {
+        unimplemented!()
+    }
+
+    async fn touch(&self, _: Vec<Use>) -> Result<(), Error> {
+        unimplemented!()
+    }
+
+    async fn entries(&self, _: Option<&RepositoryName>, _: &Page<EntryKey>) -> Result<Vec<Entry>, Error> {
+        unimplemented!()
+    }
+
+    async fn evict(&self, _: &Eviction) -> Result<Vec<Evicted>, Error> {
+        unimplemented!()
+    }
+
+    async fn forget(&self, _: &RepositoryName, _: Option<&TagOrDigest>) -> Result<Forgotten, Error> {
+        unimplemented!()
+    }
+
+    async fn unheld_blobs(&self, _: usize) -> Result<Vec<BlobLink>, Error> {
+        unimplemented!()
+    }
+
+    async fn forget_blob(&self, _: &Digest) -> Result<bool, Error> {
+        unimplemented!()
+    }
+
+    async fn pin(&self, _: &Pin) -> Result<(), Error> {
+        unimplemented!()
+    }
+
+    async fn unpin(&self, _: &RepositoryName, _: &TagOrDigest) -> Result<bool, Error> {
+        unimplemented!()
+    }
+
+    async fn pins(&self, _: usize) -> Result<Vec<Pin>, Error> {
+        unimplemented!()
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        unimplemented!()
     }
 
     /// Reads, and checks that the writer runs. A lock of another process does not fail it: pulls go on meanwhile.

@@ -11,7 +11,8 @@ pub mod suite;
 
 pub use error::Error;
 pub use rows::{
-    BlobLink, DeletedManifest, ManifestPush, ManifestRow, MissingOr, Page, PushOutcome, ReferenceCheck, TagCondition,
-    TagRow, Timestamp, UploadId, UploadIdError, UploadRow,
+    BlobLink, DeletedManifest, Entry, EntryKey, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow, MissingOr,
+    Page, Pin, PushOutcome, ReferenceCheck, TagCondition, TagRow, Timestamp, Totals, UploadId, UploadIdError,
+    UploadRow, Use,
 };
 pub use store::MetadataStore;

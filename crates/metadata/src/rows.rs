@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use entrepot_oci::{Digest, Manifest, MediaType, RepositoryName, Tag};
+use entrepot_oci::{Digest, Manifest, MediaType, RepositoryName, Tag, TagOrDigest};
 
 /// A point in time as it is stored: milliseconds since 1970, UTC. Never used to order writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,6 +148,102 @@ pub enum PushOutcome {
 pub struct DeletedManifest {
     /// The tags that pointed at it.
     pub tags: Vec<Tag>,
+}
+
+/// That content of a repository was pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The repository that it was pulled from.
+    pub repository: RepositoryName,
+    /// The manifest, or a blob that no manifest of the repository names.
+    pub digest: Digest,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An image as it can be evicted: a manifest that no other manifest of its repository names as a child, with everything
+/// that it reaches; or a blob that no manifest of its repository names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The manifest or blob.
+    pub digest: Digest,
+    /// The type of the manifest; `None` for a blob.
+    pub media_type: Option<MediaType>,
+    /// The tags that point at it, in order.
+    pub tags: Vec<Tag>,
+    /// The bytes of the blobs that it reaches and that the repository holds, each counted once, also where other
+    /// entries reach them too.
+    pub bytes: u64,
+    /// When it, or what it reaches, was last pulled; at first, when it was stored.
+    pub used_at: Timestamp,
+    /// Whether it is kept, whatever room is needed: it, or a tag on it, is pinned.
+    pub is_pinned: bool,
+}
+
+/// Where a list of entries goes on: behind this one.
+pub type EntryKey = (RepositoryName, Digest);
+
+/// What to evict: least recently used first, never what is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// Only entries that were last used before this.
+    pub used_before: Timestamp,
+    /// No more entries once so many bytes have lost their last holder.
+    pub bytes: u64,
+    /// At most so many entries: one call is one transaction, and others wait for it.
+    pub entries_max: usize,
+    /// Only say what would go.
+    pub is_dry_run: bool,
+}
+
+/// An entry that was evicted, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The manifest or blob.
+    pub digest: Digest,
+    /// The tags that went with it.
+    pub tags: Vec<Tag>,
+    /// The bytes of the blobs that lost their last holder with it.
+    pub freed: u64,
+    /// When it was last used.
+    pub used_at: Timestamp,
+}
+
+/// A reference that is kept in the cache, whatever room is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The tag, whatever it points at, or the digest. Neither need be here.
+    pub reference: TagOrDigest,
+    /// When it was pinned.
+    pub pinned_at: Timestamp,
+}
+
+/// What became of an order to forget a reference or a whole repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// There was nothing of it.
+    Nothing,
+    /// Nothing happened: this is pinned.
+    Pinned(TagOrDigest),
+    /// These entries went.
+    Entries(Vec<Evicted>),
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The bytes of all blobs that a repository holds, each counted once.
+    pub bytes: u64,
+    /// How many blobs that are.
+    pub blobs: u64,
+    /// Manifests, counted in each repository that holds them.
+    pub manifests: u64,
 }
 
 /// The id of an upload session: 128 random bits as 32 lower-case hexadecimal digits, so that it cannot be guessed.

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use entrepot_oci::{Digest, Referrer, RepositoryName, Tag};
+use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
 
 use crate::{
-    BlobLink, DeletedManifest, Error, ManifestPush, ManifestRow, MissingOr, Page, PushOutcome, TagRow, Timestamp,
-    UploadId, UploadRow,
+    BlobLink, DeletedManifest, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
+    MissingOr, Page, Pin, PushOutcome, TagRow, Timestamp, Totals, UploadId, UploadRow, Use,
 };
 
 /// Who has what: repositories, their manifests, tags, blobs, and unfinished uploads.
@@ -120,6 +120,47 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
 
     /// Up to `limit` sessions that were last used before `before`, oldest first.
     async fn idle_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadRow>, Error>;
+
+    /// The tags of the repository that point at the manifest, in order.
+    async fn manifest_tags(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error>;
+
+    /// Moves the times of last use forward, never back. A use of a manifest is one of every manifest above it, up to the
+    /// indexes that name it as a child, and so of their tags. What is not here is passed over.
+    async fn touch(&self, uses: Vec<Use>) -> Result<(), Error>;
+
+    /// The entries in the order of their repository and digest, only those of `repository` where it is given.
+    async fn entries(&self, repository: Option<&RepositoryName>, page: &Page<EntryKey>) -> Result<Vec<Entry>, Error>;
+
+    /// Evicts entries, least recently used first: their tags, their manifests, the children and the blob links of the
+    /// repository that nothing else in it names. An entry that does not free bytes, because other entries or repositories
+    /// share them, goes as well. Whatever another manifest or a tag of the repository needs stays.
+    ///
+    /// The blobs that lost their last holder are [unheld](Self::unheld_blobs) from then on.
+    async fn evict(&self, eviction: &Eviction) -> Result<Vec<Evicted>, Error>;
+
+    /// Forgets what a reference names, or everything that the repository holds: a tag with its manifest and everything that
+    /// only it reaches, a digest with every tag on it. Nothing happens when some of it is pinned.
+    async fn forget(&self, repository: &RepositoryName, reference: Option<&TagOrDigest>) -> Result<Forgotten, Error>;
+
+    /// Up to `limit` blobs that were held once and that no repository holds any more: their bytes may go. They stay on this
+    /// list until [`Self::forget_blob`], so that a crash in between loses none.
+    async fn unheld_blobs(&self, limit: usize) -> Result<Vec<BlobLink>, Error>;
+
+    /// Takes a blob off the list of [unheld](Self::unheld_blobs) blobs, now that its bytes are gone; `false` when a repository
+    /// holds it again, or it is not on the list.
+    async fn forget_blob(&self, digest: &Digest) -> Result<bool, Error>;
+
+    /// Pins a reference, which need not be here yet; a second pin changes nothing.
+    async fn pin(&self, pin: &Pin) -> Result<(), Error>;
+
+    /// Ends a pin; `false` when there was none.
+    async fn unpin(&self, repository: &RepositoryName, reference: &TagOrDigest) -> Result<bool, Error>;
+
+    /// Up to `limit` pins, in the order of their repositories and references.
+    async fn pins(&self, limit: usize) -> Result<Vec<Pin>, Error>;
+
+    /// How much there is. Costs the same, whatever there is.
+    async fn totals(&self) -> Result<Totals, Error>;
 
     /// Tries what every request needs, for the readiness probe.
     async fn probe(&self) -> Result<(), Error>;

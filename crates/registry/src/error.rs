@@ -146,6 +146,49 @@ pub enum Error {
         /// The repository.
         name: RepositoryName,
     },
+    /// Only what is cached can be refreshed, purged, pinned or fetched in advance.
+    #[error("{name} is not a cached repository: the form is proxy/<registry>/<repository>")]
+    NotACache {
+        /// The repository.
+        name: RepositoryName,
+    },
+    /// There is nothing of it in the cache.
+    #[error("{name} has nothing of {subject} in the cache")]
+    NotCached {
+        /// The repository.
+        name: RepositoryName,
+        /// The tag or digest, or the words for everything.
+        subject: String,
+    },
+    /// It is pinned, and so not removed.
+    #[error("{name}: {reference} is pinned; unpin it first")]
+    Pinned {
+        /// The repository.
+        name: RepositoryName,
+        /// The pinned tag or digest.
+        reference: TagOrDigest,
+    },
+    /// A rule of the operator refuses the content.
+    #[error("{name}: {subject} is refused by the rule {rule:?}: {reason}; its operator can change the rule")]
+    PolicyDenied {
+        /// The repository.
+        name: RepositoryName,
+        /// What was asked for: the tag or digest.
+        subject: String,
+        /// The name of the rule.
+        rule: String,
+        /// What the rule matched on.
+        reason: String,
+    },
+    /// The question came through this cache before, or through too many of them.
+    #[error(
+        "{name} leads in a circle: the upstreams of this cache and of those before it ask each other; point one of them at \
+         the registry itself"
+    )]
+    ProxyLoop {
+        /// The repository.
+        name: RepositoryName,
+    },
     /// The upstream did not give what was asked of it, and nothing cached could stand in.
     #[error("the upstream of {name} did not answer as it should")]
     Upstream {

@@ -11,6 +11,7 @@
 //! - what was not verified is never complete to anybody;
 //! - an outage is an error, never an absence.
 
+mod cache;
 mod clock;
 mod content;
 mod error;
@@ -25,10 +26,14 @@ mod push;
 mod registry;
 mod repository;
 mod sessions;
+mod settings;
 mod sweep;
 mod tasks;
 mod upload;
 
+pub use cache::{
+    CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport, Platform, WarmEvent,
+};
 pub use clock::{Clock, SystemClock};
 pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
 pub use error::Error;
@@ -37,6 +42,10 @@ pub use metrics::Metrics;
 pub use push::{ManifestUpload, PushedManifest};
 pub use registry::{Parts, Registry, Store};
 pub use repository::Repository;
+pub use settings::{
+    CacheLimits, Freshness, FreshnessRule, OnUpstream404, PatternError, Patterns, PolicyAction, PolicyRule,
+    ProxySettings,
+};
 pub use sweep::Swept;
 pub use tasks::Tasks;
 pub use upload::{Chunk, Source, SourceError, UploadStatus};

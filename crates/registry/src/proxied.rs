@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use entrepot_metadata::{ManifestPush, ManifestRow, MissingOr, Page, ReferenceCheck, TagCondition};
 use entrepot_oci::{ByteRange, Digest, Referrer, RepositoryName, Tag, TagOrDigest};
-use entrepot_upstream::{BlobFrom, FetchedManifest, Remote};
+use entrepot_upstream::{BlobFrom, FetchedManifest, Remote, RemoteRepository, Via};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::content::{Arriving, BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
@@ -27,7 +27,7 @@ pub(crate) struct Proxied {
     /// Where it comes from.
     remote: Arc<Remote>,
     /// What it is called there.
-    upstream_name: RepositoryName,
+    upstream_name: RemoteRepository,
     /// What it is called in the cache: its origin and its name there.
     cached_name: RepositoryName,
     /// Where questions to the upstream are counted.
@@ -39,11 +39,12 @@ impl Proxied {
         name: &RepositoryName,
         remote: Arc<Remote>,
         repository: &RepositoryName,
+        via: Via,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let upstream_name = remote.repository(repository);
+        let upstream_name = RemoteRepository { name: remote.repository(repository), via };
         let too_long = |_| Error::ProxyNameTooLong { name: name.clone() };
-        let cached_name = upstream_name.below(remote.origin()).map_err(too_long)?;
+        let cached_name = upstream_name.name.below(remote.origin()).map_err(too_long)?;
         Ok(Self { name: name.clone(), remote, upstream_name, cached_name, metrics })
     }
 
@@ -102,7 +103,7 @@ impl Proxied {
         tag: &Tag,
         reference: &TagOrDigest,
     ) -> Result<PulledManifest, Error> {
-        let head = self.metrics.count_upstream(self.remote.head_manifest(&self.upstream_name, reference).await);
+        let head = self.metrics.count_upstream(self.remote.head_manifest(&self.upstream_name, reference, None).await);
         let head = head.map_err(|error| self.manifest_error(error, reference))?;
         if let Some(digest) = head.digest {
             if let Some(manifest) = registry.cache.metadata.manifest(&self.cached_name, &digest).await? {

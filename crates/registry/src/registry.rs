@@ -5,7 +5,7 @@ use std::sync::Arc;
 use entrepot_blobs::BlobStore;
 use entrepot_metadata::{MetadataStore, Page};
 use entrepot_oci::RepositoryName;
-use entrepot_upstream::Remotes;
+use entrepot_upstream::{Remotes, Via};
 
 use crate::content::Listing;
 use crate::content::PulledManifest;
@@ -14,7 +14,7 @@ use crate::flight::Flights;
 use crate::proxied::Proxied;
 use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
-use crate::{Clock, Error, Limits, Metrics, PAGE_MAX, Tasks};
+use crate::{Clock, Error, Limits, Metrics, PAGE_MAX, ProxySettings, Tasks};
 
 /// The first component of names that belong to other registries.
 const PROXY_PREFIX: &str = "proxy";
@@ -41,6 +41,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The limits that the operator set.
     pub limits: Limits,
+    /// What the operator says about pulling through.
+    pub settings: ProxySettings,
     /// Where to count.
     pub metrics: Arc<Metrics>,
     /// Where to run what outlives a request.
@@ -54,18 +56,21 @@ pub struct Registry {
     pub(crate) cache: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
+    pub(crate) settings: Arc<ProxySettings>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) fills: Arc<Fills>,
     pub(crate) manifest_flights: Flights<String, PulledManifest>,
-    remotes: Remotes,
+    pub(crate) remotes: Remotes,
+    /// By what other caches recognise this one, anew at each start.
+    id: Box<str>,
 }
 
 impl Registry {
     /// Puts the parts together. Nothing is read or written yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { own, cache, remotes, clock, limits, metrics, tasks } = parts;
+        let Parts { own, cache, remotes, clock, limits, settings, metrics, tasks } = parts;
         Arc::new(Self {
             fills: Arc::new(Fills::new(
                 own.clone(),
@@ -81,9 +86,11 @@ impl Registry {
             cache,
             clock,
             limits,
+            settings: Arc::new(settings),
             metrics,
             tasks,
             remotes,
+            id: format!("{:032x}", uuid::Uuid::new_v4().as_u128()).into(),
         })
     }
 
@@ -92,8 +99,21 @@ impl Registry {
     /// # Errors
     /// When the name begins with `proxy/` and what follows names no registry that may be asked, or no repository.
     pub fn repository(self: &Arc<Self>, name: &RepositoryName) -> Result<Repository, Error> {
+        self.repository_via(name, &Via::default())
+    }
+
+    /// The same for a question that came through other caches.
+    ///
+    /// # Errors
+    /// Also when this cache is among them, or they are too many: then their upstreams lead in a circle.
+    pub fn repository_via(self: &Arc<Self>, name: &RepositoryName, via: &Via) -> Result<Repository, Error> {
         let kind = match name.split_first() {
-            Some((PROXY_PREFIX, rest)) => Kind::Proxied(self.proxied(name, &rest)?),
+            Some((PROXY_PREFIX, rest)) => {
+                if via.contains(&self.id) || via.is_full() {
+                    return Err(Error::ProxyLoop { name: name.clone() });
+                }
+                Kind::Proxied(self.proxied(name, &rest, via.through(&self.id))?)
+            }
             _ => Kind::Hosted,
         };
         Ok(Repository { registry: Arc::clone(self), name: name.clone(), kind })
@@ -111,13 +131,13 @@ impl Registry {
         }
     }
 
-    fn proxied(&self, name: &RepositoryName, rest: &RepositoryName) -> Result<Proxied, Error> {
+    fn proxied(&self, name: &RepositoryName, rest: &RepositoryName, via: Via) -> Result<Proxied, Error> {
         let Some((host, repository)) = rest.split_first() else {
             return Err(Error::ProxyNameIncomplete { name: name.clone() });
         };
         let unknown = |source| Error::UpstreamUnknown { name: name.clone(), source };
         let remote = self.remotes.resolve(host).map_err(unknown)?;
-        Proxied::new(name, remote, &repository, Arc::clone(&self.metrics))
+        Proxied::new(name, remote, &repository, via, Arc::clone(&self.metrics))
     }
 
     /// The names of the hosted repositories, in order.

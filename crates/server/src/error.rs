@@ -177,6 +177,11 @@ fn describe(error: &Error) -> ErrorResponse {
             ErrorResponse::new(ErrorCode::NAME_UNKNOWN, format!("{error}: {source}"))
         }
         Error::ProxyNameTooLong { .. } => of(ErrorCode::NAME_INVALID),
+        Error::NotACache { .. } => of(ErrorCode::NAME_INVALID),
+        Error::NotCached { .. } => of(ErrorCode::MANIFEST_UNKNOWN),
+        Error::Pinned { .. } => of(ErrorCode::DENIED).with_status(StatusCode::CONFLICT),
+        Error::PolicyDenied { rule, .. } => of(ErrorCode::DENIED).with_detail(json!({ "rule": rule })),
+        Error::ProxyLoop { .. } => of(ErrorCode::UNAVAILABLE).with_status(StatusCode::LOOP_DETECTED),
         Error::Upstream { source, .. } => describe_upstream(source),
         Error::UpstreamSizeMismatch { .. } | Error::UpstreamDigestMismatch { .. } | Error::FillBroken { .. } => {
             of(ErrorCode::UNAVAILABLE).with_status(StatusCode::BAD_GATEWAY)
@@ -201,7 +206,7 @@ fn describe_broken_source(error: &Error, source: &(dyn std::error::Error + Send 
 
 /// What an upstream did, as a client of ours may take it. Its challenge is never passed on: the client would answer it to us.
 fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
-    use entrepot_upstream::Error as Upstream;
+    use entrepot_upstream::{Error as Upstream, Suspension};
     // The upstream's errors are written for people: they name it and what it did, and hold no secrets.
     let of = |code: ErrorCode, status: StatusCode| ErrorResponse::new(code, error.to_string()).with_status(status);
     match error {
@@ -214,11 +219,19 @@ fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
         Upstream::RateLimited { retry_after, .. } => {
             of(ErrorCode::TOOMANYREQUESTS, StatusCode::TOO_MANY_REQUESTS).retry_after(*retry_after)
         }
+        Upstream::Suspended { retry_after, reason: Suspension::RateLimited, .. } => {
+            of(ErrorCode::TOOMANYREQUESTS, StatusCode::TOO_MANY_REQUESTS).retry_after(*retry_after)
+        }
+        Upstream::Suspended { retry_after, reason: Suspension::Failing(_), .. } => {
+            of(ErrorCode::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE).retry_after(*retry_after)
+        }
+        Upstream::Busy { .. } => of(ErrorCode::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE).retry_after(RETRY_LATER),
         Upstream::Unavailable { status: 503, retry_after, .. } => {
             of(ErrorCode::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE).retry_after(retry_after.unwrap_or(RETRY_LATER))
         }
         Upstream::Timeout { .. } => of(ErrorCode::UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT),
         Upstream::CredentialsRefused { .. }
+        | Upstream::CredentialsUnavailable { .. }
         | Upstream::Unavailable { .. }
         | Upstream::Unreachable { .. }
         | Upstream::UntrustedRealm { .. }

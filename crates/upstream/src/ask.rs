@@ -1,7 +1,7 @@
 //! One question to a remote: sent, authorised, and followed through its redirects to an answer.
 
-use entrepot_oci::RepositoryName;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, RANGE};
+use entrepot_oci::Digest;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_NONE_MATCH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use url::Url;
@@ -14,28 +14,33 @@ use crate::history::History;
 use crate::limits::REDIRECTS_MAX;
 use crate::reach::redirect_target;
 use crate::remote::Remote;
+use crate::via::{RemoteRepository, VIA_HEADER};
+
+const VIA: HeaderName = HeaderName::from_static(VIA_HEADER);
 
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: Method,
-    pub(crate) repository: &'a RepositoryName,
+    pub(crate) repository: &'a RemoteRepository,
     /// What follows `/v2/<repository>/`.
     pub(crate) path: String,
     pub(crate) query: Option<String>,
     pub(crate) accept: &'static str,
     /// The value of a `Range` header.
     pub(crate) range: Option<String>,
+    /// The digest of what is here already: the answer may be 304.
+    pub(crate) known: Option<&'a Digest>,
 }
 
 impl<'a> Ask<'a> {
     pub(crate) const fn new(
         method: Method,
-        repository: &'a RepositoryName,
+        repository: &'a RemoteRepository,
         path: String,
         accept: &'static str,
     ) -> Self {
-        Self { method, repository, path, query: None, accept, range: None }
+        Self { method, repository, path, query: None, accept, range: None, known: None }
     }
 
     fn headers(&self) -> HeaderMap {
@@ -47,6 +52,9 @@ impl<'a> Ask<'a> {
         if let Some(range) = self.range.as_deref().and_then(|range| range.parse().ok()) {
             headers.insert(RANGE, range);
         }
+        if let Some(tag) = self.known.and_then(|digest| format!("\"{digest}\"").parse().ok()) {
+            headers.insert(IF_NONE_MATCH, tag);
+        }
         headers
     }
 }
@@ -55,7 +63,7 @@ impl Remote {
     /// Asks, and returns the first answer that is not a redirect, whatever its status.
     pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Error> {
         let mut url = self.reach().home().clone();
-        url.set_path(&format!("/v2/{}/{}", ask.repository, ask.path));
+        url.set_path(&format!("/v2/{}/{}", ask.repository.name, ask.path));
         url.set_query(ask.query.as_deref());
         let mut history = History::new(self.shared_name(), ask.method.clone(), &url);
         let mut digest = None;
@@ -86,13 +94,13 @@ impl Remote {
     /// Asks the remote itself: with what is known to be wanted, and once more when the answer is a challenge that
     /// can be met. A second 401 is final. Returns whether a password was sent, too.
     async fn ask_home(&self, ask: &Ask<'_>, url: &Url, history: &mut History) -> Result<(Response, bool), Error> {
-        let authorization = self.authorization(ask.repository, history).await?;
+        let authorization = self.authorization(&ask.repository.name, history).await?;
         let response = self.send(ask, url, authorization.as_ref(), history).await?;
         let had_password = matches!(authorization, Some(Authorization::Basic(_)));
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok((response, had_password));
         }
-        match self.meet_challenge(ask.repository, response.headers(), authorization, history).await? {
+        match self.meet_challenge(&ask.repository.name, response.headers(), authorization, history).await? {
             Some(authorization) => {
                 release(response).await;
                 let response = self.send(ask, url, Some(&authorization), history).await?;
@@ -125,6 +133,9 @@ impl Remote {
         history: &mut History,
     ) -> Result<Response, Error> {
         let mut headers = ask.headers();
+        if self.reach().is_home(url) && !ask.repository.via.is_empty() {
+            headers.extend(ask.repository.via.to_string().parse().ok().map(|via| (VIA, via)));
+        }
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization.header());
         }

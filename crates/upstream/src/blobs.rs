@@ -1,7 +1,7 @@
 //! Blobs of a remote: their sizes, and their bytes from anywhere on. Verifying them is up to whoever keeps them.
 
 use bytes::Bytes;
-use entrepot_oci::{ByteRange, Digest, RepositoryName};
+use entrepot_oci::{ByteRange, Digest};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
@@ -13,6 +13,7 @@ use crate::ask::Ask;
 use crate::body;
 use crate::error::{ContentError, Error};
 use crate::remote::Remote;
+use crate::via::RemoteRepository;
 
 const ACCEPT_BLOBS: &str = "*/*";
 
@@ -64,7 +65,7 @@ impl Remote {
     /// Asks for the size of a blob, in bytes; `None` when it is there and the upstream does not tell its size.
     ///
     /// Where HEAD is refused (public.ecr.aws, signed storage) a GET of the first byte is asked instead.
-    pub async fn head_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error> {
+    pub async fn head_blob(&self, repository: &RemoteRepository, digest: &Digest) -> Result<Option<u64>, Error> {
         let mut ask = Ask::new(Method::HEAD, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
         let answer = self.ask(&ask).await?;
         if !matches!(answer.status().as_u16(), 401 | 403 | 405) {
@@ -86,7 +87,7 @@ impl Remote {
     /// Fetches a blob, or a part of it. Whether the bytes are those of `digest` is for the caller to verify.
     pub async fn get_blob(
         &self,
-        repository: &RepositoryName,
+        repository: &RemoteRepository,
         digest: &Digest,
         from: BlobFrom,
     ) -> Result<BlobResponse, Error> {

@@ -54,15 +54,72 @@ pub struct UpstreamConfig {
     pub username: Option<String>,
     /// The password or token of the account. Without a `username` it is sent with an empty one.
     pub password: Option<SecretString>,
+    /// A program that is asked for the account, in place of `username` and `password`.
+    pub credential_helper: Option<CredentialHelper>,
     /// `host` or `host:port`: where redirects and realms of this upstream may lead although the address is
     /// private or the domain another, and what may receive its credentials as a realm.
     pub trusted_hosts: Vec<String>,
+    /// Certificates in PEM that are trusted for this upstream beside those of the system.
+    pub ca: Option<Vec<u8>>,
+    /// What the upstream is shown when it asks for a certificate.
+    pub client_certificate: Option<ClientCertificate>,
+    /// The HTTP proxy that everything of this upstream goes through. May carry a user and password.
+    pub http_proxy: Option<Url>,
+    /// Other places that serve the same registry: asked for content by digest before the upstream itself, in this order, and
+    /// for tags when the upstream itself cannot be asked.
+    pub mirrors: Vec<Mirror>,
+    /// The most requests to it at once, transfers included; further ones wait in a queue.
+    pub requests_max: usize,
 }
+
+/// A program that speaks the protocol of docker's credential helpers: `get` is its last argument, the host of the registry
+/// comes on its standard input, and it answers with JSON that has `Username` and `Secret`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialHelper {
+    /// The program and its first arguments; run without a shell.
+    pub command: Vec<String>,
+    /// How long an answer is used before the program is asked again.
+    pub lifetime: Duration,
+}
+
+/// A certificate with its key, both in PEM.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// The certificate, and the chain behind it.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: SecretString,
+}
+
+/// Another place that serves the same registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mirror {
+    /// The listed upstream of this name, with its account and certificates.
+    Listed(String),
+    /// This place, asked without an account. A path is put before the names of repositories.
+    At(Url),
+}
+
+/// The requests to one upstream at once, unless it is configured otherwise.
+pub const REQUESTS_MAX_DEFAULT: usize = 64;
 
 impl UpstreamConfig {
     /// An upstream without aliases, credentials and trusted hosts.
     pub fn new(name: impl Into<String>, url: Url) -> Self {
-        Self { name: name.into(), url, aliases: Vec::new(), username: None, password: None, trusted_hosts: Vec::new() }
+        Self {
+            name: name.into(),
+            url,
+            aliases: Vec::new(),
+            username: None,
+            password: None,
+            credential_helper: None,
+            trusted_hosts: Vec::new(),
+            ca: None,
+            client_certificate: None,
+            http_proxy: None,
+            mirrors: Vec::new(),
+            requests_max: REQUESTS_MAX_DEFAULT,
+        }
     }
 }
 

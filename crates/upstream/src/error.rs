@@ -31,6 +31,30 @@ pub enum Error {
         /// When to come back: what the upstream said in whole seconds from 1 on, or a guess.
         retry_after: Duration,
     },
+    /// The upstream was not asked, because of what it did before.
+    #[error("{history}: not asked for another {} s, because {reason}", retry_after.as_secs())]
+    Suspended {
+        history: Box<History>,
+        /// When it will be asked again.
+        retry_after: Duration,
+        /// What it did.
+        reason: Suspension,
+    },
+    /// The upstream was not asked, because too many requests to it are waiting for their turn already.
+    #[error("{history}: not asked, {waiting} requests are waiting for their turn")]
+    Busy {
+        history: Box<History>,
+        /// How many are waiting.
+        waiting: usize,
+    },
+    /// The account could not be had from its credential helper.
+    #[error("{history}: the credential helper gave no account")]
+    CredentialsUnavailable {
+        history: Box<History>,
+        /// What the helper failed at.
+        #[source]
+        source: Source,
+    },
     /// Another refusal: 400, 405, 406, 410, 416, 451 and the like.
     #[error("{history}: refused")]
     Rejected {
@@ -130,6 +154,9 @@ impl Error {
             | Self::Denied { history }
             | Self::CredentialsRefused { history }
             | Self::RateLimited { history, .. }
+            | Self::Suspended { history, .. }
+            | Self::Busy { history, .. }
+            | Self::CredentialsUnavailable { history, .. }
             | Self::Rejected { history, .. }
             | Self::Unavailable { history, .. }
             | Self::Unreachable { history, .. }
@@ -149,6 +176,9 @@ impl Error {
     pub const fn is_temporary(&self) -> bool {
         match self {
             Self::RateLimited { .. }
+            | Self::Suspended { .. }
+            | Self::Busy { .. }
+            | Self::CredentialsUnavailable { .. }
             | Self::Unavailable { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
@@ -166,6 +196,17 @@ impl Error {
             | Self::TooLarge { .. } => false,
         }
     }
+}
+
+/// Why an upstream is not asked for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Suspension {
+    /// It said 429.
+    #[error("it asked for patience")]
+    RateLimited,
+    /// It failed several times in a row.
+    #[error("it failed {0} times in a row")]
+    Failing(u32),
 }
 
 /// Why a redirect is not followed.

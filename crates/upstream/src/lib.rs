@@ -33,13 +33,18 @@ mod retry_after;
 mod tags;
 mod token_cache;
 mod token_request;
+mod via;
 
 pub use address::is_public;
 pub use blobs::{BlobBody, BlobFrom, BlobResponse};
-pub use config::{ConfigError, Hosts, Lookup, RemotesConfig, Timeouts, UpstreamConfig};
-pub use error::{ContentError, Error, RedirectError, Source};
+pub use config::{
+    ClientCertificate, ConfigError, CredentialHelper, Hosts, Lookup, Mirror, REQUESTS_MAX_DEFAULT, RemotesConfig,
+    Timeouts, UpstreamConfig,
+};
+pub use error::{ContentError, Error, RedirectError, Source, Suspension};
 pub use history::{History, RedactedUrl, Reported};
 pub use manifests::{FetchedManifest, ManifestHead};
 pub use rate_limit::RateLimit;
 pub use remote::Remote;
 pub use remotes::{Remotes, ResolveError};
+pub use via::{RemoteRepository, VIA_CACHES_MAX, VIA_HEADER, Via, ViaError};

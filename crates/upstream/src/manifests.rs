@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_oci::{Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, RepositoryName, TagOrDigest};
-use http::Method;
+use entrepot_oci::{Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, TagOrDigest};
 use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode};
 
 use crate::answer::Answer;
 use crate::ask::Ask;
 use crate::error::{ContentError, Error};
 use crate::remote::Remote;
+use crate::via::RemoteRepository;
 
 /// Every type that can be stored, in one list. Never the client's own: a narrow one makes some registries convert
 /// the manifest, and the cache would hold what others did not ask for.
@@ -45,12 +46,21 @@ impl Remote {
     ///
     /// Where HEAD is refused (401, 403, 405: storage behind a redirect signs for GET alone) the answer is a head
     /// that tells nothing, and a GET tells the truth.
+    ///
+    /// With `known`, the digest of what is here already, an upstream that supports conditions may answer that nothing has
+    /// changed; the head then names that digest.
     pub async fn head_manifest(
         &self,
-        repository: &RepositoryName,
+        repository: &RemoteRepository,
         reference: &TagOrDigest,
+        known: Option<&Digest>,
     ) -> Result<ManifestHead, Error> {
-        let answer = self.ask_manifest(Method::HEAD, repository, reference).await?;
+        let mut ask = manifest_ask(Method::HEAD, repository, reference);
+        ask.known = known;
+        let answer = self.ask(&ask).await?;
+        if let (Some(known), StatusCode::NOT_MODIFIED) = (known, answer.status()) {
+            return Ok(ManifestHead { digest: Some(known.clone()), media_type: None, size: None });
+        }
         if matches!(answer.status().as_u16(), 401 | 403 | 405) && !answer.had_password {
             return Ok(ManifestHead { digest: answer.digest, media_type: None, size: None });
         }
@@ -70,10 +80,10 @@ impl Remote {
     /// does, and the digest is `sha256` of the bytes otherwise.
     pub async fn get_manifest(
         &self,
-        repository: &RepositoryName,
+        repository: &RemoteRepository,
         reference: &TagOrDigest,
     ) -> Result<FetchedManifest, Error> {
-        let answer = self.ask_manifest(Method::GET, repository, reference).await?;
+        let answer = self.ask(&manifest_ask(Method::GET, repository, reference)).await?;
         let mut answer = answer.success(self.timeouts()).await?;
         let bytes = answer.document(MANIFEST_BYTES_MAX, self.timeouts()).await?;
         let digest = verify(reference, &bytes, &answer)?;
@@ -81,16 +91,10 @@ impl Remote {
             .map_err(|error| answer.invalid(ContentError::Manifest(Arc::new(error))))?;
         Ok(FetchedManifest { manifest, digest })
     }
+}
 
-    async fn ask_manifest(
-        &self,
-        method: Method,
-        repository: &RepositoryName,
-        reference: &TagOrDigest,
-    ) -> Result<Answer, Error> {
-        let ask = Ask::new(method, repository, format!("manifests/{reference}"), ACCEPT_MANIFESTS);
-        self.ask(&ask).await
-    }
+fn manifest_ask<'a>(method: Method, repository: &'a RemoteRepository, reference: &TagOrDigest) -> Ask<'a> {
+    Ask::new(method, repository, format!("manifests/{reference}"), ACCEPT_MANIFESTS)
 }
 
 /// `asked`, unless the upstream announces other content under a digest of the same algorithm.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_oci::{Digest, MediaType, Referrer, RepositoryName, TagOrDigest, referrers_tag};
+use entrepot_oci::{Digest, MediaType, Referrer, TagOrDigest, referrers_tag};
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::ask::Ask;
 use crate::error::{ContentError, Error};
 use crate::limits::ENTRIES_MAX;
 use crate::remote::Remote;
+use crate::via::RemoteRepository;
 
 /// The part of an index that is read; entries that are no referrers are left out one by one.
 #[derive(Deserialize)]
@@ -27,7 +28,7 @@ impl Remote {
     /// answer several filters with nothing.
     ///
     /// An upstream that cannot be asked is an [`Error`] and never an empty list: "no signatures" must be the truth.
-    pub async fn referrers(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Referrer>, Error> {
+    pub async fn referrers(&self, repository: &RemoteRepository, digest: &Digest) -> Result<Vec<Referrer>, Error> {
         let ask = Ask::new(Method::GET, repository, format!("referrers/{digest}"), MediaType::OCI_INDEX);
         let first = self.ask(&ask).await?;
         let is_index = first.media_type().is_some_and(|media_type| media_type.as_str() == MediaType::OCI_INDEX);
@@ -55,7 +56,7 @@ impl Remote {
 
     /// The index under the referrers tag. What is there but no index is no list of referrers: registry.gitlab.com
     /// gives the subject itself under this tag.
-    async fn referrers_by_tag(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Referrer>, Error> {
+    async fn referrers_by_tag(&self, repository: &RemoteRepository, digest: &Digest) -> Result<Vec<Referrer>, Error> {
         let Some(tag) = referrers_tag(digest) else { return Ok(Vec::new()) };
         let path = format!("manifests/{}", TagOrDigest::Tag(tag));
         let ask = Ask::new(Method::GET, repository, path, MediaType::OCI_INDEX);

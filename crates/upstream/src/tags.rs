@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use entrepot_oci::{RepositoryName, Tag};
+use entrepot_oci::Tag;
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::ask::Ask;
 use crate::error::{ContentError, Error};
 use crate::limits::{ENTRIES_MAX, TAGS_PER_PAGE};
 use crate::remote::Remote;
+use crate::via::RemoteRepository;
 
 const ACCEPT_JSON: &str = "application/json";
 
@@ -27,7 +28,7 @@ impl Remote {
     /// All tags of a repository, sorted, each once. What is not a tag is left out.
     ///
     /// A list too long to be read whole is [`Error::TooLarge`], never a part of it.
-    pub async fn tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>, Error> {
+    pub async fn tags(&self, repository: &RemoteRepository) -> Result<Vec<Tag>, Error> {
         let mut ask = Ask::new(Method::GET, repository, "tags/list".to_owned(), ACCEPT_JSON);
         ask.query = Some(format!("n={TAGS_PER_PAGE}"));
         let first = self.ask(&ask).await?.success(self.timeouts()).await?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use entrepot::{Assembly, Blueprint, assemble};
-use entrepot_registry::Limits;
+use entrepot_registry::{Limits, ProxySettings};
 use entrepot_server::{ConnectionLimits, ServeOutcome};
 use entrepot_upstream::{Lookup, RemotesConfig, Timeouts, UpstreamConfig};
 use tempfile::TempDir;
@@ -19,6 +19,7 @@ pub(crate) struct Setup {
     pub(crate) upstreams: Vec<UpstreamConfig>,
     pub(crate) limits: Option<Limits>,
     pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) settings: ProxySettings,
     /// Answers for names instead of those of DNS.
     pub(crate) lookup: Option<Lookup>,
 }
@@ -105,6 +106,7 @@ impl Running {
             proxy_storage: self.folder.path().join("proxy"),
             remotes,
             limits: self.setup.limits.unwrap_or_default(),
+            settings: self.setup.settings.clone(),
         })
         .await
         .unwrap();

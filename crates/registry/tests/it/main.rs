@@ -53,6 +53,7 @@ impl House {
             remotes: Remotes::new(RemotesConfig::default()).unwrap(),
             clock: clock.clone(),
             limits,
+            settings: entrepot_registry::ProxySettings::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
         });

@@ -33,7 +33,7 @@ async fn a_token_is_fetched_once_per_repository_and_before_the_request_once_the_
     let remote = remote(&fake);
     for _ in 0..3 {
         remote.get_manifest(&repository(), &tag("1")).await.unwrap();
-        remote.get_manifest(&name("team/other"), &tag("1")).await.unwrap();
+        remote.get_manifest(&name("team/other").into(), &tag("1")).await.unwrap();
     }
     assert_eq!(fake.count(Seen::is_token), 2);
     assert_eq!(fake.count(|seen| seen.is_manifest() && !is_authorized(seen)), 1, "one challenge teaches the realm");
@@ -47,10 +47,10 @@ async fn a_token_is_fetched_once_per_repository_and_before_the_request_once_the_
 async fn a_hundred_requests_at_once_wait_for_one_token() {
     let fake = fake(Auth::anonymous_bearer()).await;
     let remote = remote(&fake);
-    let digest = remote.head_manifest(&name("team/other"), &tag("1")).await.unwrap().digest;
+    let digest = remote.head_manifest(&name("team/other").into(), &tag("1"), None).await.unwrap().digest;
     fake.forget_requests();
     let (repository, one) = (repository(), tag("1"));
-    let heads = join_all((0..100).map(|_| remote.head_manifest(&repository, &one))).await;
+    let heads = join_all((0..100).map(|_| remote.head_manifest(&repository, &one, None))).await;
     assert!(heads.into_iter().all(|head| head.unwrap().digest == digest));
     assert_eq!(fake.count(Seen::is_token), 1);
 }

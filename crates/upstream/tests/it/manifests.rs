@@ -27,7 +27,7 @@ async fn a_manifest_is_fetched_by_tag_and_by_digest_as_it_is() {
         assert_eq!(fetched.digest, expected.digest);
         assert_eq!(fetched.manifest.bytes(), &expected.bytes);
         assert_eq!(fetched.manifest.media_type(), &expected.media_type);
-        let head = remote.head_manifest(&repository(), &reference).await.unwrap();
+        let head = remote.head_manifest(&repository(), &reference, None).await.unwrap();
         assert_eq!(head.digest.as_ref(), Some(&expected.digest));
         assert_eq!(head.media_type.as_ref(), Some(&expected.media_type));
         assert_eq!(head.size, Some(expected.bytes.len() as u64));
@@ -78,7 +78,7 @@ async fn without_an_announced_digest_that_of_the_bytes_counts() {
     let sha512 = Algorithm::Sha512.digest(&image.manifest.bytes);
     let remote = remote(&fake);
     fake.when(Seen::is_manifest).times(2).reply(Reply::without_digest);
-    assert_eq!(remote.head_manifest(&repository(), &tag("1")).await.unwrap().digest, None);
+    assert_eq!(remote.head_manifest(&repository(), &tag("1"), None).await.unwrap().digest, None);
     assert_eq!(remote.get_manifest(&repository(), &tag("1")).await.unwrap().digest, image.manifest.digest);
     fake.when(Seen::is_manifest).once().reply(|honest| honest.header("docker-content-digest", "\"abc\""));
     assert_eq!(remote.get_manifest(&repository(), &tag("1")).await.unwrap().digest, image.manifest.digest);
@@ -93,9 +93,9 @@ async fn a_head_that_is_refused_tells_nothing_and_a_missing_tag_is_missing() {
     let remote = remote(&fake);
     for status in [401, 403, 405] {
         fake.when(Seen::is_head).once().reply(move |_| Reply::new(status));
-        assert_eq!(remote.head_manifest(&repository(), &tag("1")).await.unwrap().digest, None, "{status}");
+        assert_eq!(remote.head_manifest(&repository(), &tag("1"), None).await.unwrap().digest, None, "{status}");
     }
-    let error = remote.head_manifest(&repository(), &tag("2")).await.unwrap_err();
+    let error = remote.head_manifest(&repository(), &tag("2"), None).await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
 }
 
@@ -104,7 +104,7 @@ async fn a_head_by_digest_that_announces_other_content_is_refused() {
     let (fake, image) = fake().await;
     let other = Algorithm::Sha256.digest(b"other");
     fake.when(Seen::is_head).reply(move |honest| honest.announcing(&other));
-    let head = remote(&fake).head_manifest(&repository(), &by_digest(&image.manifest.digest)).await;
+    let head = remote(&fake).head_manifest(&repository(), &by_digest(&image.manifest.digest), None).await;
     assert!(matches!(head, Err(Error::DigestMismatch { .. })));
 }
 
@@ -150,7 +150,7 @@ async fn a_tag_that_moves_between_head_and_get_is_told_apart_by_digest() {
     let (fake, old) = fake().await;
     let new = Image::new(2, &[10]);
     let remote = remote(&fake);
-    let head = remote.head_manifest(&repository(), &tag("1")).await.unwrap().digest.unwrap();
+    let head = remote.head_manifest(&repository(), &tag("1"), None).await.unwrap().digest.unwrap();
     new.load_into(&fake, "team/app", "1");
     assert_eq!(remote.get_manifest(&repository(), &by_digest(&head)).await.unwrap().digest, old.manifest.digest);
     assert_eq!(remote.get_manifest(&repository(), &tag("1")).await.unwrap().digest, new.manifest.digest);

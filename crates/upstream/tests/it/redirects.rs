@@ -88,7 +88,7 @@ async fn a_redirect_to_a_registry_with_tokens_of_its_own_gets_an_anonymous_one_f
     front.when(Seen::is_manifest).reply(move |_| Reply::redirect(307, &location));
     let remote = remote_of(trusting(with_account(&front), &regional));
     let fetched =
-        remote.get_manifest(&RepositoryName::try_from("pause".to_owned()).unwrap(), &tag("3.9")).await.unwrap();
+        remote.get_manifest(&RepositoryName::try_from("pause".to_owned()).unwrap().into(), &tag("3.9")).await.unwrap();
     assert_eq!(fetched.digest, image.manifest.digest);
     let token = regional.wait_for(Seen::is_token).await;
     assert_eq!(token.parameters("scope"), ["repository:prod/images/pause:pull"]);
@@ -147,7 +147,7 @@ async fn c3_a_redirect_inside_is_refused_before_a_connection_is_made() {
             remote.get_blob(&repository(), &digest, BlobFrom::Start).await.unwrap_err(),
             remote.head_blob(&repository(), &digest).await.unwrap_err(),
             remote.get_manifest(&repository(), &tag("1")).await.unwrap_err(),
-            remote.head_manifest(&repository(), &tag("1")).await.unwrap_err(),
+            remote.head_manifest(&repository(), &tag("1"), None).await.unwrap_err(),
             remote.tags(&repository()).await.unwrap_err(),
             remote.referrers(&repository(), &digest).await.unwrap_err(),
         ];
@@ -193,12 +193,12 @@ async fn the_digest_on_the_redirect_counts_where_the_storage_has_none() {
     pair.redirect_to_storage(307);
     pair.storage.when(Seen::is_any).reply(Reply::without_digest);
     let remote = remote_of(trusting(with_account(&pair.registry), &pair.storage));
-    let head = remote.head_manifest(&repository(), &tag("1")).await.unwrap();
+    let head = remote.head_manifest(&repository(), &tag("1"), None).await.unwrap();
     assert_eq!(head.digest, Some(pair.image.manifest.digest.clone()));
     // Storage that is signed for GET alone refuses a HEAD: what the redirect said still counts.
     pair.storage.heal();
     pair.storage.when(Seen::is_head).reply(|_| Reply::new(403));
-    let head = remote.head_manifest(&repository(), &tag("1")).await.unwrap();
+    let head = remote.head_manifest(&repository(), &tag("1"), None).await.unwrap();
     assert_eq!(head.digest, Some(pair.image.manifest.digest.clone()));
     assert_eq!(remote.head_blob(&repository(), pair.layer()).await.unwrap(), Some(100_000));
 }

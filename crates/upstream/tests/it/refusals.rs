@@ -71,7 +71,7 @@ async fn what_is_left_of_a_budget_is_remembered() {
     assert_eq!(remote.rate_limit(), None);
     fake.when(Seen::is_head)
         .reply(|honest| honest.header("ratelimit-limit", "100;w=21600").header("ratelimit-remaining", "76;w=21600"));
-    remote.head_manifest(&repository(), &tag("1")).await.unwrap();
+    remote.head_manifest(&repository(), &tag("1"), None).await.unwrap();
     remote.get_manifest(&repository(), &tag("1")).await.unwrap();
     let told = remote.rate_limit().unwrap();
     assert_eq!((told.remaining, told.limit), (76, Some(100)));
@@ -123,7 +123,7 @@ async fn nothing_but_get_and_head_is_ever_sent() {
     image.load_into(&fake, "team/app", "1");
     fake.set_auth(entrepot_testkit::Auth::anonymous_bearer());
     let remote = remote(&fake);
-    remote.head_manifest(&repository(), &tag("1")).await.unwrap();
+    remote.head_manifest(&repository(), &tag("1"), None).await.unwrap();
     remote.tags(&repository()).await.unwrap();
     remote.referrers(&repository(), &image.manifest.digest).await.unwrap();
     remote.head_blob(&repository(), &image.layers[0].digest).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
 use entrepot_testkit::{FakeUpstream, Reply, Seen};
-use entrepot_upstream::{BlobBody, Error, Remote, Remotes, RemotesConfig, UpstreamConfig};
+use entrepot_upstream::{BlobBody, Error, Remote, RemoteRepository, Remotes, RemotesConfig, UpstreamConfig};
 use futures_util::StreamExt as _;
 
 /// What becomes of an honest reply.
@@ -16,8 +16,8 @@ pub(crate) type Expectation = fn(&Error) -> bool;
 
 pub(crate) const NAME: &str = "fake";
 
-pub(crate) fn repository() -> RepositoryName {
-    name("team/app")
+pub(crate) fn repository() -> RemoteRepository {
+    name("team/app").into()
 }
 
 pub(crate) fn name(text: &str) -> RepositoryName {
