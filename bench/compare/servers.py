@@ -148,9 +148,9 @@ class Server:
         prefix = f"proxy/{UPSTREAM}/" if self.is_mirror and self.kind == ENTREPOT else ""
         return f"/v2/{prefix}{repository}/{rest}"
 
-    def load(self, command, **options):
-        """Runs the load program against this server and returns what it found."""
-        words = [os.environ["LOAD"], command, "--address", self.address, "--pid", str(self.process.pid)]
+    def load(self, command, over=None, **options):
+        """Runs the load program against this server, over a link where one is given, and returns what it found."""
+        words = [os.environ["LOAD"], command, "--address", (over or self).address, "--pid", str(self.process.pid)]
         for name, value in options.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         done = subprocess.run(words, stdout=subprocess.PIPE, check=True)

@@ -203,9 +203,15 @@ class Through:
                 (16, self.upstream, ""),
             )
         }
+        self.direct = rows(
+            "the same blob read from the upstream itself, 1 at once, over 100 MB/s",
+            ("last client done", "s", False),
+            ("first byte, middle", "ms", False),
+        )
         self.warm = rows("warm pull through of 256 MiB, 16 at once", SPEED, PROCESSOR)
 
     def measure(self, kind, _round):
+        yield from self._read_direct()
         for (count, source), cold in self.cold.items():
             server = self.bench.start(kind, "through", source)
             yield from self._pull_cold(server, count, cold)
@@ -214,6 +220,14 @@ class Through:
                 found = server.load("pull", path=path, size=MEDIUM, connections=16, requests=32)
                 yield from transfer(found, self.warm)
             server.stop()
+
+    def _read_direct(self):
+        """What a cold pull cannot beat, measured in the same round."""
+        path = self.upstream.path("cold/app-0", f"blobs/{self.digest}")
+        found = self.upstream.load("pull", over=self.link, path=path, size=MEDIUM, connections=1, requests=1)
+        done, first_byte = self.direct
+        yield done, found["seconds"]
+        yield first_byte, found["first_byte_ms"]["p50"]
 
     def _pull_cold(self, server, count, cold):
         # Every client asks for the manifest first.

@@ -24,6 +24,7 @@ buildah_checks() {
     proxied_checks buildah_pull_anew upstream/buildah v2s2
     if [ -z "$E2E_WITHOUT_PROXY" ]; then
         check "builds upon a proxied image, and pushes the result" buildah_builds_upon_proxied
+        check "builds upon the upstream's own name, the server being its mirror" buildah_uses_mirror
         check "is refused when it pushes to a proxied name" buildah_is_refused
     fi
 }
@@ -153,11 +154,23 @@ buildah_misses_deleted() {
 }
 
 buildah_builds_upon_proxied() {
-    local platform
     buildah_from "$PROXIED/upstream/buildah:1" "$SERVER/buildah/upon-proxied:1"
+    same_layers_as_upstream "$SERVER" buildah/upon-proxied
+}
+
+# same_layers_as_upstream BASE REPOSITORY: what was built upon the upstream's image begins with its layers.
+same_layers_as_upstream() {
+    local platform
     platform=$(manifest "$UPSTREAM" upstream/buildah 1 |
         jq -er '.manifests[] | select(.platform.architecture == "amd64") | .digest')
-    buildah_shares_layers "$UPSTREAM" upstream/buildah "$platform" "$SERVER" buildah/upon-proxied 1
+    buildah_shares_layers "$UPSTREAM" upstream/buildah "$platform" "$1" "$2" 1
+}
+
+buildah_uses_mirror() {
+    local settings=$E2E_FOLDER/buildah/mirror.conf
+    mirror_settings >"$settings"
+    CONTAINERS_REGISTRIES_CONF=$settings buildah_from upstream.test/upstream/buildah:1 "$SERVER/buildah/upon-mirrored:1"
+    same_layers_as_upstream "$SERVER" buildah/upon-mirrored
 }
 
 buildah_is_refused() {

@@ -55,6 +55,9 @@ containerd_checks() {
     proxied_checks containerd_pull_anew upstream/containerd oci
     if [ -z "$E2E_WITHOUT_PROXY" ]; then
         check "pulls under the upstream's own name, the server being its mirror" containerd_uses_path
+        check "pulls under the upstream's own name, the server being the mirror of every registry" containerd_uses_namespace
+        check "pulls through a mirror's path, as newer engines spell it" containerd_uses_mirror_path
+        check "turns to the registry itself where the server does not know it" containerd_falls_back
         check "is refused when it pushes to a proxied name" containerd_is_refused
     fi
 }
@@ -165,6 +168,46 @@ SETTINGS
     ctr_cli images pull --hosts-dir "${folder%/*}" --snapshotter native --all-platforms "$image"
     containerd_name "$image" "$(manifest_digest "$UPSTREAM" upstream/containerd 1)"
     containerd_has_all "$image"
+}
+
+# containerd_pulls_by_hosts IMAGE DIGEST: with the settings for every registry that come on standard input.
+containerd_pulls_by_hosts() {
+    local folder=$E2E_FOLDER/containerd/hosts/_default
+    mkdir -p "$folder"
+    cat >"$folder/hosts.toml"
+    containerd_forget
+    ctr_cli images pull --hosts-dir "${folder%/*}" --snapshotter native --all-platforms "$1"
+    containerd_name "$1" "$2"
+    containerd_has_all "$1"
+}
+
+# Nothing in the settings names the registry: the client says with each request whose image it means.
+containerd_uses_namespace() {
+    local digest mark
+    digest=$(manifest_digest "$UPSTREAM" upstream/containerd 1)
+    mark=$(upstream_mark)
+    containerd_pulls_by_hosts upstream.test/upstream/containerd:1 "$digest" <<SETTINGS
+[host."http://$SERVER"]
+capabilities = ["pull", "resolve"]
+SETTINGS
+    equal "GETs of what the other door had brought" 0 "$(upstream_requests "$mark" '"GET ')"
+}
+
+containerd_uses_mirror_path() {
+    containerd_pulls_by_hosts upstream.test/upstream/containerd:1 \
+        "$(manifest_digest "$UPSTREAM" upstream/containerd 1)" <<SETTINGS
+[host."http://$SERVER/proxy/upstream.test"]
+capabilities = ["pull", "resolve"]
+SETTINGS
+}
+
+# `localhost` is no registry that a client may name here, and the very one that the client means.
+containerd_falls_back() {
+    local image=localhost:${UPSTREAM##*:}/upstream/containerd:1
+    containerd_pulls_by_hosts "$image" "$(manifest_digest "$UPSTREAM" upstream/containerd 1)" <<SETTINGS
+[host."http://$SERVER"]
+capabilities = ["pull", "resolve"]
+SETTINGS
 }
 
 containerd_is_refused() {

@@ -11,7 +11,7 @@ start_docker() {
     local folder=$E2E_FOLDER/docker
     [ -z "${PROCESS[dockerd]:-}" ] || return 0
     mkdir -p "$folder"
-    echo '{}' >"$folder/daemon.json"
+    jq -n --arg mirror "http://$SERVER" '{"registry-mirrors": [$mirror]}' >"$folder/daemon.json"
     start dockerd dockerd --config-file "$folder/daemon.json" --iptables=false --ip6tables=false --ip-forward=false \
         --bridge=none --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" \
         --host "unix://$folder/socket"
@@ -42,6 +42,8 @@ docker_checks() {
     proxied_checks docker_pull_anew upstream/docker v2s2
     if [ -z "$E2E_WITHOUT_PROXY" ]; then
         check "pulls the other platform of a proxied image" docker_pulls_proxied_platform
+        check "pulls a name of Docker Hub through its mirror" docker_uses_mirror
+        check "pulls a name of Docker Hub while the upstream is stopped" docker_uses_mirror_offline
         check "is refused when it pushes to a proxied name, with the reason" docker_is_refused
     fi
     check "did all this without credentials" docker_has_no_credentials
@@ -155,6 +157,27 @@ docker_misses_deleted() {
 
 docker_pulls_proxied_platform() {
     docker_pull_platform "$PROXIED/upstream/docker:1" arm64
+}
+
+# For the engine the server is Docker Hub: neither a host nor a prefix stands before the name. Only loopback can be reached
+# from here, so nobody else can have answered.
+docker_uses_mirror() {
+    local digest mark
+    digest=$(manifest_digest "$UPSTREAM" upstream/docker 1)
+    mark=$(upstream_mark)
+    docker_pull_anew "upstream/docker:1" "$digest"
+    equal "GETs of what the other door had brought" 0 "$(upstream_requests "$mark" '"GET ')"
+}
+
+docker_uses_mirror_offline() {
+    local digest
+    digest=$(manifest_digest "$UPSTREAM" upstream/docker 1)
+    hold_upstream
+    docker_pull_anew "upstream/docker:1" "$digest" || {
+        release_upstream
+        return 1
+    }
+    release_upstream
 }
 
 docker_is_refused() {

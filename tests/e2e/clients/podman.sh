@@ -129,14 +129,7 @@ podman_misses_deleted() {
 
 podman_uses_mirror() {
     local digest settings=$E2E_FOLDER/podman/mirror.conf
-    cat >"$settings" <<SETTINGS
-[[registry]]
-prefix = "upstream.test"
-location = "upstream.test"
-[[registry.mirror]]
-location = "$PROXIED"
-insecure = true
-SETTINGS
+    mirror_settings >"$settings"
     digest=$(manifest_digest "$UPSTREAM" upstream/podman 1)
     CONTAINERS_REGISTRIES_CONF=$settings podman_pull_anew upstream.test/upstream/podman:1 "$digest"
 }

@@ -31,6 +31,7 @@ skopeo_checks() {
         check "copies a proxied image to an own name" skopeo_adopts
         check "gets the new image when the upstream's tag has moved, and still the old one by digest" skopeo_follows_tag
         check "lists the tags of a proxied repository" skopeo_lists_proxied_tags
+        check "copies under the upstream's own name, the server being its mirror" skopeo_uses_mirror
         check "is refused when it pushes to a proxied name" skopeo_is_refused
         check "is refused when it deletes a proxied image" skopeo_may_not_delete
     fi
@@ -159,6 +160,16 @@ skopeo_lists_proxied_tags() {
     local found
     found=$(skopeo_cli list-tags --tls-verify=false "docker://$PROXIED/upstream/skopeo" | jq -c .Tags)
     equal "tags" '["1"]' "$found"
+}
+
+skopeo_uses_mirror() {
+    local settings=$E2E_FOLDER/skopeo/mirror.conf
+    mirror_settings >"$settings"
+    rm -rf "$E2E_FOLDER/skopeo/mirrored"
+    CONTAINERS_REGISTRIES_CONF=$settings \
+        skopeo_cli copy --all docker://upstream.test/upstream/skopeo:1 "dir:$E2E_FOLDER/skopeo/mirrored"
+    equal "digest of the index" "$(manifest_digest "$UPSTREAM" upstream/skopeo 1)" \
+        "$(digest_of "$E2E_FOLDER/skopeo/mirrored/manifest.json")"
 }
 
 skopeo_is_refused() {

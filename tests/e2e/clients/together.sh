@@ -23,15 +23,6 @@ together_checks() {
     check "eight readers of one cold blob are served by one fetch" together_read
 }
 
-# The upstream's process stands still; its socket still takes connections.
-hold_upstream() {
-    kill -STOP -- "-${PROCESS[upstream]}"
-}
-
-release_upstream() {
-    kill -CONT -- "-${PROCESS[upstream]}"
-}
-
 # connections_to SERVER NUMBER: at least so many are open.
 connections_to() {
     [ "$(ss -Htn state established "dport = :${1#*:}" | wc -l)" -ge "$2" ]

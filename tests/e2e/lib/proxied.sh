@@ -23,6 +23,19 @@ proxied_checks() {
     check "pulls by tag while the upstream is stopped" "$pull" "$PROXIED/$repository:1" "$digest"
     check "pulls by digest while the upstream is stopped" "$pull" "$PROXIED/$repository@$digest" "$digest"
     start_upstream
+    check "asks the upstream again once it is back" within 90 upstream_is_asked
+}
+
+# What the server itself tells users of podman, skopeo and buildah to write down: the upstream's own names, sent here.
+mirror_settings() {
+    { local - && set +x; } 2>/dev/null
+    client_config podman
+}
+
+# client_config CLIENT: the files that the server's own command prints, without the lines that are not theirs.
+client_config() {
+    { local - && set +x; } 2>/dev/null
+    (cd "$E2E_FOLDER/server" && "$ENTREPOT" client-config "$1")
 }
 
 # Cold has to mean cold: the upstream must have been asked for a blob, and the server must name its digest.

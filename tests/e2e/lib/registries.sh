@@ -44,10 +44,42 @@ shutdown_timeout = "3s"
 [telemetry]
 metrics_listen = "$METRICS"
 
+[proxy]
+tag_fresh_for = "0s"
+root_mirror = "upstream.test"
+
 [[proxy.upstream]]
 name = "upstream.test"
 url = "http://$UPSTREAM"
 SETTINGS
+}
+
+# start_other NAME: one more server, for settings that would be in the way of the other checks. They come on standard input,
+# behind its storage, its address $OTHER and the upstream; the folder is $OTHER_FOLDER.
+start_other() {
+    OTHER=127.0.0.1:$(free_port)
+    OTHER_FOLDER=$E2E_FOLDER/$1
+    mkdir -p "$OTHER_FOLDER"
+    cat >"$OTHER_FOLDER/configuration.toml" - <(
+        cat <<SETTINGS
+
+[server]
+listen = "$OTHER"
+shutdown_timeout = "3s"
+
+[telemetry]
+metrics_listen = "off"
+
+[[proxy.upstream]]
+name = "upstream.test"
+url = "http://$UPSTREAM"
+SETTINGS
+    )
+    start "$1" env --chdir="$OTHER_FOLDER" "$ENTREPOT" serve --config configuration.toml
+}
+
+other_is_ready() {
+    within 20 curl -fsS --max-time 2 "http://$OTHER/readyz"
 }
 
 server_is_ready() {
@@ -91,6 +123,20 @@ upstream_is_ready() {
 
 stop_upstream() {
     stop upstream
+}
+
+# The upstream's process stands still; its socket still takes connections.
+hold_upstream() {
+    kill -STOP -- "-${PROCESS[upstream]}"
+}
+
+release_upstream() {
+    kill -CONT -- "-${PROCESS[upstream]}"
+}
+
+# After failures the server leaves its upstream alone for a while: what follows must not meet that.
+upstream_is_asked() {
+    [ "$(status "$(url "$PROXIED" "fence-$RANDOM$RANDOM" manifests/1)")" = 404 ]
 }
 
 distribution_settings() {
