@@ -7,6 +7,7 @@ import time
 from link import Link
 from servers import KINDS, DOCKER_REGISTRY
 from table import Row
+from trickle import SlowReaders, Trickle
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -250,6 +251,37 @@ class Through:
         self.upstream.stop()
 
 
+class Slow:
+    """Fifty fills of a GiB each, slow at both ends: what is on its way must lie on the disk, not in memory."""
+
+    FILLS = 50
+    UPSTREAM_BYTES_PER_SECOND = 2_000_000
+    CLIENT_BYTES_PER_SECOND = 400_000
+    EARLY_SECONDS, LATE_SECONDS = 5, 25
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.upstream = Trickle(self.FILLS, self.UPSTREAM_BYTES_PER_SECOND)
+        work = "50 fills of 1 GiB, 2 MB/s in and 0.4 MB/s out each"
+        self.early = Row(work, f"resident after {self.EARLY_SECONDS} s", "MiB", False)
+        self.late = Row(work, f"resident after {self.LATE_SECONDS} s", "MiB", False)
+
+    def measure(self, kind, _round):
+        server = self.bench.start(kind, "slow", self.upstream)
+        server.get(server.path("slow/app", "manifests/latest"))
+        paths = [server.path("slow/app", f"blobs/{digest}") for digest in self.upstream.digests]
+        readers = SlowReaders(server.address, paths, self.CLIENT_BYTES_PER_SECOND)
+        time.sleep(self.EARLY_SECONDS)
+        yield self.early, server.memory_mib("VmRSS")
+        time.sleep(self.LATE_SECONDS - self.EARLY_SECONDS)
+        yield self.late, server.memory_mib("VmRSS")
+        readers.stop()
+        server.stop()
+
+    def finish(self):
+        self.upstream.stop()
+
+
 class Footprint:
     """A server that has just been started and has nothing to do."""
 
@@ -289,6 +321,7 @@ GROUPS = {
     "images": Images,
     "tags": Tags,
     "through": Through,
+    "slow": Slow,
     "footprint": Footprint,
 }
 
