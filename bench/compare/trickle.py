@@ -27,7 +27,7 @@ class Trickle:
         }
         self.manifest = json.dumps(content).encode()
         self.pause = len(PIECE) / bytes_per_second
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
+        self._server = QuietServer(("127.0.0.1", 0), handler_of(self))
         self._server.daemon_threads = True
         self.address = "127.0.0.1:%d" % self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -35,6 +35,13 @@ class Trickle:
     def stop(self):
         self._server.shutdown()
         self._server.server_close()
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    """That a server which is stopped breaks its connections is nothing to report."""
+
+    def handle_error(self, request, client_address):
+        pass
 
 
 def handler_of(upstream):

@@ -257,7 +257,7 @@ class Slow:
     FILLS = 50
     UPSTREAM_BYTES_PER_SECOND = 2_000_000
     CLIENT_BYTES_PER_SECOND = 400_000
-    EARLY_SECONDS, LATE_SECONDS = 5, 25
+    EARLY_SECONDS, LATE_SECONDS = 15, 45
 
     def __init__(self, bench):
         self.bench = bench
