@@ -73,8 +73,6 @@ impl Remote {
             let answer = answer.success(self.timeouts()).await?;
             return Ok(content_length(answer.response.headers()));
         }
-        // Its turn is over before the next question waits for one.
-        drop(answer);
         ask.method = Method::GET;
         ask.range = Some("bytes=0-0".to_owned());
         let answer = self.ask(&ask).await?;

@@ -31,10 +31,12 @@ async fn blob(remote: &Remote, image: &Image) -> Result<BlobResponse, Error> {
     remote.get_blob(&repository(), &image.layers[0].digest, BlobFrom::Start).await
 }
 
-/// A question for a blob that has begun to wait.
+/// A question for a blob that has begun to wait for its turn.
 fn waiting<'a>(remote: &'a Remote, image: &'a Image) -> BoxFuture<'a, Result<BlobResponse, Error>> {
+    let before = remote.state().waiting;
     let mut question = blob(remote, image).boxed();
     assert!((&mut question).now_or_never().is_none());
+    assert_eq!(remote.state().waiting, before + 1, "it waits for its turn, not for an answer");
     question
 }
 
@@ -77,10 +79,11 @@ async fn no_more_than_allowed_is_asked_at_once_and_short_questions_pass_by_long_
 async fn a_transfer_has_its_turn_until_its_body_is_read_or_dropped() {
     let (fake, image) = fake().await;
     let remote = at_once(&fake, 1);
-    let first = blob(&remote, &image).await.unwrap();
+    let mut first = blob(&remote, &image).await.unwrap().body;
+    let beginning = first.next().await.unwrap().unwrap();
     let second = waiting(&remote, &image);
     assert_eq!(fake.count(Seen::is_blob), 1);
-    assert_eq!(read(first.body).await.0, image.layers[0].bytes);
+    assert_eq!(beginning.len() + read(first).await.0.len(), image.layers[0].bytes.len());
     let second = second.await.unwrap();
     let third = waiting(&remote, &image);
     drop(second);
