@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use entrepot_testkit::{Auth, FakeUpstream, Gate, Image, Reply, Seen};
-use entrepot_upstream::{BlobFrom, Error, Remote, RemotesConfig, Suspension, Timeouts, UpstreamConfig};
+use entrepot_upstream::{BlobFrom, Error, Remote, Suspension, Timeouts, UpstreamConfig};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use crate::setup::{
-    Lie, by_digest, later, listed, name, read, remote, remote_of, remote_with, repository, tag, trusting,
-};
+use crate::setup::{Lie, by_digest, later, listed, name, read, remote, remote_of, repository, tag, trusting};
 
 /// Failures in a row that open the circuit, and the first window in which one question is let through.
 const FAILURES: u32 = 5;
@@ -146,18 +144,15 @@ async fn fail_until_suspended(fake: &FakeUpstream, remote: &Remote, image: &Imag
 
 #[tokio::test]
 async fn an_upstream_that_fails_five_times_is_asked_once_in_a_window_until_it_is_back() {
-    let lies: [Lie; 5] = [
+    let lies: [Lie; 4] = [
         Box::new(|_| Reply::new(500)),
         Box::new(|_| Reply::new(503)),
         Box::new(|_| Reply::new(408)),
         Box::new(|_| Reply::page().status(504)),
-        Box::new(|honest| honest.silent(&Gate::new())),
     ];
     for (number, lie) in lies.into_iter().enumerate() {
         let (fake, image) = fake().await;
-        let timeouts = Timeouts { first_byte: Duration::from_millis(100), ..Timeouts::default() };
-        let config = RemotesConfig { upstreams: vec![listed(&fake)], timeouts, ..RemotesConfig::default() };
-        let remote = remote_with(config);
+        let remote = remote(&fake);
         fake.when(Seen::is_any).reply(lie);
         fail_until_suspended(&fake, &remote, &image).await;
         for window in [WINDOW, WINDOW * 2, WINDOW * 4] {
@@ -178,6 +173,36 @@ async fn an_upstream_that_fails_five_times_is_asked_once_in_a_window_until_it_is
 }
 
 #[tokio::test]
+async fn an_upstream_that_says_nothing_is_not_waited_for_by_everyone() {
+    let (fake, _) = fake().await;
+    let remote = remote(&fake);
+    let gate = Gate::new();
+    let held = gate.clone();
+    fake.when(Seen::is_any).reply(move |honest| honest.silent(&held));
+    let patience = Timeouts::default().first_byte;
+    let ask_in_vain = async |number| {
+        let wait = async {
+            gate.reached_by(number).await;
+            later(patience).await;
+        };
+        let (answer, ()) = tokio::join!(ask(&remote), wait);
+        assert!(matches!(answer, Err(Error::Timeout { .. })), "{number}: {answer:?}");
+    };
+    for number in 1..=5 {
+        ask_in_vain(number).await;
+    }
+    let error = ask(&remote).await.unwrap_err();
+    assert!(is_suspended(&error, 3, Suspension::Failing(FAILURES)), "{error}");
+    later(WINDOW).await;
+    ask_in_vain(6).await;
+    let error = ask(&remote).await.unwrap_err();
+    assert!(is_suspended(&error, 6, Suspension::Failing(FAILURES + 1)), "{error}");
+    fake.heal();
+    later(WINDOW * 2).await;
+    ask(&remote).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_upstream_that_cannot_be_connected_to_is_suspended_as_well() {
     let (fake, image) = fake().await;
     let remote = remote(&fake);
@@ -187,6 +212,30 @@ async fn an_upstream_that_cannot_be_connected_to_is_suspended_as_well() {
     later(WINDOW).await;
     ask(&remote).await.unwrap();
     ask(&remote).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_up_on_everyone_is_suspended_as_well() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let remote = remote_of(UpstreamConfig::new(crate::setup::NAME, url));
+    let hang_up = async {
+        loop {
+            drop(listener.accept().await.unwrap());
+        }
+    };
+    let questions = async {
+        for number in 0..FAILURES {
+            let error = ask(&remote).await.unwrap_err();
+            assert!(matches!(error, Error::Interrupted { .. }), "{number}: {error}");
+        }
+        let error = ask(&remote).await.unwrap_err();
+        assert!(is_suspended(&error, 3, Suspension::Failing(FAILURES)), "{error}");
+    };
+    tokio::select! {
+        () = questions => {}
+        () = hang_up => {}
+    }
 }
 
 #[tokio::test]
