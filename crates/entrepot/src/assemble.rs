@@ -120,6 +120,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     let clock = Arc::new(SystemClock);
     let parts = Parts { own, cache, remotes, clock, limits, settings, metrics: domain_metrics, tasks: tasks.clone() };
     let registry = Registry::new(parts);
+    registry.register_upstreams(metrics.registry_mut());
     let swept = registry.sweep(true).await.map_err(AssembleError::Sweep)?;
     if swept != entrepot_registry::Swept::default() {
         let entrepot_registry::Swept { uploads, leftovers, bytes } = swept;

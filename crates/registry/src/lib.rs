@@ -30,6 +30,7 @@ mod settings;
 mod sweep;
 mod tasks;
 mod upload;
+mod upstream_metrics;
 
 pub use cache::{
     CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport, Platform, WarmEvent,

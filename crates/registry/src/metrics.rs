@@ -46,6 +46,10 @@ enum UpstreamOutcome {
     NotFound,
     /// It asks for patience.
     RateLimited,
+    /// It was not asked, because it had asked for patience or kept failing.
+    Suspended,
+    /// It was not asked, because too many questions to it waited already.
+    Busy,
     /// It could not be reached, or fell silent.
     Unreachable,
     /// With an error of its own, or something that cannot be right.
@@ -68,6 +72,8 @@ impl Metrics {
             Ok(_) => UpstreamOutcome::Success,
             Err(Upstream::NotFound { .. } | Upstream::Denied { .. }) => UpstreamOutcome::NotFound,
             Err(Upstream::RateLimited { .. }) => UpstreamOutcome::RateLimited,
+            Err(Upstream::Suspended { .. }) => UpstreamOutcome::Suspended,
+            Err(Upstream::Busy { .. }) => UpstreamOutcome::Busy,
             Err(Upstream::Unreachable { .. } | Upstream::Timeout { .. } | Upstream::Interrupted { .. }) => {
                 UpstreamOutcome::Unreachable
             }
@@ -102,6 +108,11 @@ impl Metrics {
             "uploads_swept",
             "Upload sessions and leftovers ended by the sweep",
             self.uploads_swept.clone(),
+        );
+        registry.register(
+            "upstream_requests",
+            "Questions to upstreams by how they ended",
+            self.upstream_requests.clone(),
         );
     }
 }

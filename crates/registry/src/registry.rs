@@ -14,6 +14,7 @@ use crate::flight::Flights;
 use crate::proxied::Proxied;
 use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
+use crate::upstream_metrics::UpstreamMetrics;
 use crate::{Clock, Error, Limits, Metrics, PAGE_MAX, ProxySettings, Tasks};
 
 /// The first component of names that belong to other registries.
@@ -92,6 +93,12 @@ impl Registry {
             remotes,
             id: format!("{:032x}", uuid::Uuid::new_v4().as_u128()).into(),
         })
+    }
+
+    /// Registers what the listed upstreams are doing, by their names in the configuration. Upstreams that clients name have
+    /// no series.
+    pub fn register_upstreams(&self, metrics: &mut prometheus_client::registry::Registry) {
+        metrics.register_collector(Box::new(UpstreamMetrics::new(self.remotes.listed())));
     }
 
     /// The repository of this name, which need not exist yet: here is decided whether it is hosted or proxied.

@@ -1,6 +1,6 @@
 //! What a request is authorised by: learnt from challenges, once per remote, and met with tokens or a password.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,9 @@ use url::Url;
 
 use crate::body::release;
 use crate::challenge::Challenge;
+use crate::circuit::Circuit;
 use crate::error::Error;
+use crate::handshake::HandshakeStep;
 use crate::history::{History, RedactedUrl};
 use crate::reach::may_ask;
 use crate::remote::Remote;
@@ -50,6 +52,13 @@ enum Scheme {
         /// A scope that does not depend on the repository, such as `aws` of public.ecr.aws.
         scope: Option<String>,
     },
+}
+
+impl Wanted {
+    /// Whether nothing is known to be wanted.
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.scheme.is_none()
+    }
 }
 
 /// What one request was sent with.
@@ -106,6 +115,7 @@ impl Remote {
         let Some(challenge) = Challenge::preferred(headers) else {
             return self.meet_silence(repository, refused, history).await;
         };
+        history.record(|| challenge.step(self.reach().home()));
         match challenge {
             Challenge::Basic => {
                 let Some(account) = self.credentials() else { return Ok(None) };
@@ -154,12 +164,14 @@ impl Remote {
     }
 
     /// Learns what is wanted from `/v2/`, whatever its status. Its scope is a placeholder at many and ignored.
-    async fn learn_from_ping(&self, history: &mut History) -> Result<(), Error> {
+    pub(crate) async fn learn_from_ping(&self, history: &mut History) -> Result<(), Error> {
         let mut url = self.reach().home().clone();
         url.set_path("/v2/");
-        let is_guarded = self.reach().is_guarded(&url);
-        let response = self.connections().send((&Method::GET, &url), HeaderMap::new(), is_guarded, history).await?;
+        let response = self.send_noted((&Method::GET, &url), HeaderMap::new(), history).await?;
         let challenge = Challenge::preferred(response.headers());
+        if let Some(challenge) = &challenge {
+            history.record(|| challenge.step(&url));
+        }
         release(response).await;
         let scheme = match challenge {
             Some(Challenge::Bearer { realm, service, .. }) => {
@@ -185,7 +197,7 @@ impl Remote {
         let realm = parse_realm(&realm, url, history)?;
         let scope = scope.or_else(|| repository_of(url.path()).map(pull_scope));
         let key = TokenKey { realm, service, scope, is_anonymous: true };
-        self.token(key, None, history).await.map(Some)
+        self.token_counting(None, key, None, history).await.map(Some)
     }
 
     /// The key of a token for this remote, when its realm may see the account.
@@ -210,7 +222,19 @@ impl Remote {
         refused: Option<&Token>,
         history: &mut History,
     ) -> Result<Authorization, Error> {
+        self.token_counting(Some(self.shared_circuit()), key, refused, history).await
+    }
+
+    /// The same, where `circuit` counts how the realm answers. Everyone who waits for one request counts as one.
+    async fn token_counting(
+        &self,
+        circuit: Option<Arc<Circuit>>,
+        key: TokenKey,
+        refused: Option<&Token>,
+        history: &mut History,
+    ) -> Result<Authorization, Error> {
         let request = TokenRequest {
+            circuit,
             key: key.clone(),
             account: self.credentials().filter(|_| !key.is_anonymous).cloned(),
             is_guarded: self.reach().is_guarded(&key.realm),
@@ -220,11 +244,13 @@ impl Remote {
         let lease = self.tokens().get(&key, refused, request.send()).await?;
         if lease.is_fresh {
             history.attempts += 1;
+        } else {
+            history.record(|| HandshakeStep::TokenKept);
         }
         Ok(Authorization::Bearer { key, lease })
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+    pub(crate) fn wanted(&self) -> MutexGuard<'_, Wanted> {
         // What is learnt is replaced as a whole: a panic elsewhere leaves nothing half-written.
         self.wanted_lock().lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,6 +13,7 @@ use crate::ask::Ask;
 use crate::body;
 use crate::error::{ContentError, Error};
 use crate::remote::Remote;
+use crate::turns::{Kind, Turn};
 use crate::via::RemoteRepository;
 
 const ACCEPT_BLOBS: &str = "*/*";
@@ -94,6 +95,7 @@ impl Remote {
         let (range, asked) = from.range();
         let mut ask = Ask::new(Method::GET, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
         ask.range = range;
+        ask.kind = Kind::Transfer;
         let answer = self.ask(&ask).await?.success(self.timeouts()).await?;
         body::refuse_encoded(answer.response.headers(), &answer.history)?;
         let (first, total) = extent(&answer, asked)?;
@@ -102,19 +104,20 @@ impl Remote {
 
     fn pieces(&self, answer: Answer) -> BlobBody {
         let stall = self.timeouts().stall;
-        let Answer { response, history, .. } = answer;
-        let next = move |state: Option<Response>| {
+        let Answer { response, history, turn, .. } = answer;
+        // The turn ends with the body, or when the body is dropped.
+        let next = move |state: Option<(Response, Option<Turn>)>| {
             let history = history.clone();
             async move {
-                let mut response = state?;
+                let (mut response, turn) = state?;
                 match body::piece_within(&mut response, stall, &history).await {
-                    Ok(Some(piece)) => Some((Ok(piece), Some(response))),
+                    Ok(Some(piece)) => Some((Ok(piece), Some((response, turn)))),
                     Ok(None) => None,
                     Err(error) => Some((Err(error), None)),
                 }
             }
         };
-        stream::unfold(Some(response), next).boxed()
+        stream::unfold(Some((response, turn)), next).boxed()
     }
 }
 

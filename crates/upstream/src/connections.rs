@@ -74,7 +74,7 @@ impl Connections {
         let sending = client.request(method.clone(), url.clone()).headers(headers).send();
         match tokio::time::timeout(self.timeouts.first_byte, sending).await {
             Ok(Ok(response)) => {
-                history.status = Some(response.status().as_u16());
+                history.got(response.status().as_u16());
                 Ok(response)
             }
             Ok(Err(error)) => Err(failure(history, error)),

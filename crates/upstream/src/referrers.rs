@@ -39,6 +39,8 @@ impl Remote {
             _ => false,
         };
         if is_unsupported {
+            // Its turn is over before the next question waits for one.
+            drop(first);
             return self.referrers_by_tag(repository, digest).await;
         }
         let first = first.success(self.timeouts()).await?;

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use url::{Host, Url};
 
 use crate::authorization::Credentials;
-use crate::config::{ConfigError, Hosts, RemotesConfig, UpstreamConfig};
+use crate::config::{ConfigError, Hosts, REQUESTS_MAX_DEFAULT, RemotesConfig, UpstreamConfig};
 use crate::connections::Connections;
 use crate::limits::UNLISTED_REMOTES_MAX;
 use crate::reach::{Reach, TrustedHost};
@@ -102,7 +102,14 @@ impl Remotes {
         let origin = origin(&url).ok_or_else(not_a_host)?;
         let make = || {
             let reach = Reach::unlisted(url);
-            let identity = Identity { name: name.into(), origin, is_docker_hub, reach, credentials: None };
+            let identity = Identity {
+                name: name.into(),
+                origin,
+                is_docker_hub,
+                reach,
+                credentials: None,
+                requests_max: REQUESTS_MAX_DEFAULT,
+            };
             Arc::new(Remote::new(identity, Arc::clone(&self.connections)))
         };
         // Every change is whole before the next: a panic elsewhere leaves nothing half-written.
@@ -169,6 +176,7 @@ fn identity(upstream: &UpstreamConfig) -> Result<Identity, ConfigError> {
         is_docker_hub,
         reach: Reach::listed(url, trusted.collect::<Result<_, _>>()?),
         credentials: credentials(upstream)?,
+        requests_max: upstream.requests_max,
     })
 }
 

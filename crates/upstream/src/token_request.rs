@@ -13,8 +13,10 @@ use url::Url;
 use crate::answer::refusal;
 use crate::authorization::Credentials;
 use crate::body;
+use crate::circuit::Circuit;
 use crate::connections::Connections;
 use crate::error::{ContentError, Error};
+use crate::handshake::HandshakeStep;
 use crate::history::History;
 use crate::limits::{TOKEN_BODY_BYTES_MAX, TOKEN_LIFETIME_DEFAULT};
 use crate::token_cache::{Issued, Token, TokenKey};
@@ -26,6 +28,8 @@ pub(crate) struct TokenRequest {
     pub(crate) is_guarded: bool,
     pub(crate) connections: Arc<Connections>,
     pub(crate) history: History,
+    /// Where it counts how this goes; `None` when it is not asked on behalf of the remote itself.
+    pub(crate) circuit: Option<Arc<Circuit>>,
 }
 
 /// The fields of the answer that count. `issued_at` is not among them: it is by a clock that is not ours.
@@ -47,13 +51,21 @@ impl TokenRequest {
         }
         let url = self.url();
         let sent = self.connections.send((&Method::GET, &url), headers, self.is_guarded, &mut self.history);
-        let mut response = sent.await?;
+        let sent = sent.await;
+        if let Some(circuit) = &self.circuit {
+            circuit.note(&sent);
+        }
+        let mut response = sent?;
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
         }
         let time_max = self.connections.timeouts().document;
         let body = body::document(&mut response, TOKEN_BODY_BYTES_MAX, time_max, &self.history).await?;
-        read(&body).map_err(|reason| Error::InvalidContent { history: Box::new(self.history), reason })
+        let issued = read(&body);
+        if let Ok(issued) = &issued {
+            self.history.record(|| HandshakeStep::TokenIssued { lifetime: issued.lifetime });
+        }
+        issued.map_err(|reason| Error::InvalidContent { history: Box::new(self.history), reason })
     }
 
     fn url(&self) -> Url {

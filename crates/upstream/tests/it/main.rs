@@ -2,7 +2,10 @@
 
 mod authorization;
 mod blobs;
+mod budget;
+mod circuit;
 mod guard;
+mod handshake;
 mod lists;
 mod manifests;
 mod names;

@@ -48,7 +48,8 @@ async fn everything_cached_is_served_while_the_upstream_is_away_and_after_a_rest
         assert_eq!(port.blob(&image.layers[0].digest).await, image.layers[0].bytes);
         // What was never fetched is an outage, not an absence.
         assert_eq!(port.get(port.blob_url(&image.config.digest)).await.status(), StatusCode::BAD_GATEWAY);
-        assert_eq!(port.manifest("2").await.status(), StatusCode::BAD_GATEWAY);
+        // By now it has failed so often that it may not be asked any more, which is said with another status.
+        assert!(port.manifest("2").await.status().is_server_error());
         port.registry.restart().await;
     }
 }

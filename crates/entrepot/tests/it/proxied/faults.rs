@@ -131,6 +131,30 @@ async fn what_an_upstream_refuses_with_is_told_as_what_it_means_to_our_client() 
 }
 
 #[tokio::test]
+async fn clients_that_come_again_at_once_do_not_reach_an_upstream_in_trouble() {
+    type Row = (fn(Reply) -> Reply, usize, StatusCode, &'static str);
+    let rows: &[Row] = &[
+        (|_| Reply::too_many_requests("7"), 1, StatusCode::TOO_MANY_REQUESTS, "7"),
+        (|_| Reply::new(500), 5, StatusCode::SERVICE_UNAVAILABLE, "3"),
+    ];
+    for (number, (refusal, questions, status, retry_after)) in rows.iter().enumerate() {
+        let (port, image) = Port::with_image(&[10]).await;
+        port.upstream.when(|_| true).reply(*refusal);
+        for _ in 0..*questions {
+            port.manifest(image.manifest.digest.as_str()).await;
+        }
+        for _ in 0..5 {
+            let response = port.manifest(image.manifest.digest.as_str()).await;
+            assert_eq!((response.status(), header(&response, "retry-after")), (*status, *retry_after), "row {number}");
+            let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+            let message = body["errors"][0]["message"].as_str().unwrap();
+            assert!(message.contains(super::NAME) && message.contains("not asked"), "row {number}: {message}");
+        }
+        assert_eq!(port.upstream.requests().len(), *questions, "row {number}");
+    }
+}
+
+#[tokio::test]
 async fn whatever_the_upstream_does_a_cached_tag_is_answered() {
     let failures: &[Lie] = &[
         ("401", |_| Reply::new(401).header("www-authenticate", "Basic realm=\"x\"")),
