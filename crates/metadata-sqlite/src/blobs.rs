@@ -24,7 +24,7 @@ pub(crate) fn link(
     blob: &BlobLink,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    const SQL: &str = "INSERT INTO blob_links (repository, digest, size, linked_at) VALUES (?1, ?2, ?3, ?4)
+    const SQL: &str = "INSERT INTO blob_links (repository, digest, size, linked_at, used_at) VALUES (?1, ?2, ?3, ?4, ?4)
         ON CONFLICT (repository, digest) DO UPDATE SET size = excluded.size WHERE size <> excluded.size";
     repositories::ensure(connection, repository, now)?;
     let size = query::stored_size(blob.size);
@@ -47,4 +47,17 @@ pub(crate) fn holders(
         let repository = query::parsed(row, 0, "blob_links.repository")?;
         Ok((repository, BlobLink { digest: digest.clone(), size: query::size(row, 1)? }))
     })
+}
+
+/// Blobs that have lost their last holder and were not forgotten yet.
+pub(crate) fn unheld(connection: &Connection, limit: usize) -> Result<Vec<BlobLink>, Failure> {
+    const SQL: &str = "SELECT digest, size FROM blobs WHERE holders = 0 AND digest > '' ORDER BY digest LIMIT ?1";
+    query::all(connection, SQL, [query::row_limit(limit)], |row| {
+        Ok(BlobLink { digest: query::parsed(row, 0, "blobs.digest")?, size: query::size(row, 1)? })
+    })
+}
+
+pub(crate) fn forget(connection: &Connection, digest: &Digest) -> Result<bool, Failure> {
+    const SQL: &str = "DELETE FROM blobs WHERE digest = ?1 AND holders = 0";
+    Ok(query::execute(connection, SQL, [digest.as_str()])? > 0)
 }

@@ -4,14 +4,17 @@
 //! so look-ups and writes are in nobody's way: look-ups run at once on the thread that asks (`readers`), writes go to one
 //! thread that commits everything that waits for it with one sync of the disk (`writer`).
 //!
-//! The modules named after what they hold (`repositories`, `blobs`, `manifests`, `tags`, `uploads`) are plain
-//! functions from a connection and arguments to rows; transactions are none of their business.
+//! The modules named after what they hold (`repositories`, `blobs`, `manifests`, `tags`, `uploads`, `entries`, `pins`) or do (`push`,
+//! `uses`, `eviction`) are plain functions from a connection and arguments to rows; transactions are none of their business.
 
 mod blobs;
+mod entries;
+mod eviction;
 mod failure;
 mod limits;
 mod manifests;
 mod open;
+mod pins;
 mod push;
 mod query;
 mod readers;
@@ -19,7 +22,9 @@ mod repositories;
 mod schema;
 mod store;
 mod tags;
+mod totals;
 mod uploads;
+mod uses;
 mod writer;
 
 pub use open::OpenError;

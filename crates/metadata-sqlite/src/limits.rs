@@ -21,7 +21,11 @@ pub(crate) const READ_WAIT_MAX: Duration = Duration::from_millis(100);
 pub(crate) const IDLE_READERS_MAX: usize = 32;
 
 /// The prepared statements that a connection keeps: more than the store has, so that none is prepared twice.
-pub(crate) const STATEMENTS_MAX: usize = 64;
+pub(crate) const STATEMENTS_MAX: usize = 128;
+
+/// The manifests that one walk along references visits, up to indexes or down to children. Real images are far below; what an
+/// upstream sends may name anything, and a write holds up all others.
+pub(crate) const WALKED_MANIFESTS_MAX: usize = 1000;
 
 /// The pages that may wait in the write-ahead log while writes keep coming; then they are copied into the database between
 /// two groups.

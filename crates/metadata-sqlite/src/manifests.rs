@@ -6,7 +6,7 @@ use entrepot_oci::{Annotations, Digest, Referrer, RepositoryName, Tag};
 use rusqlite::{Connection, Row};
 
 use crate::failure::Failure;
-use crate::query;
+use crate::{query, tags};
 
 pub(crate) fn get(
     connection: &Connection,
@@ -17,6 +17,12 @@ pub(crate) fn get(
         JOIN manifest_contents ON manifest_contents.id = content
         WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND manifests.digest = ?2";
     query::first(connection, SQL, (repository.as_str(), digest.as_str()), manifest_row)
+}
+
+/// The row of a manifest.
+pub(crate) fn id(connection: &Connection, repository: i64, digest: &str) -> Result<Option<i64>, Failure> {
+    const SQL: &str = "SELECT id FROM manifests WHERE repository = ?1 AND digest = ?2";
+    query::first(connection, SQL, (repository, digest), |row| Ok(row.get(0)?))
 }
 
 pub(crate) fn tagged(
@@ -107,28 +113,46 @@ fn referrer(row: &Row<'_>) -> Result<Referrer, Failure> {
     })
 }
 
+/// The tags on a manifest.
+pub(crate) fn tags(connection: &Connection, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Failure> {
+    const SQL: &str = "SELECT repository, id FROM manifests
+        WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND digest = ?2";
+    let found = query::first(connection, SQL, (repository.as_str(), digest.as_str()), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+    })?;
+    match found {
+        Some((repository, manifest)) => tags::of_manifest(connection, repository, manifest),
+        None => Ok(Vec::new()),
+    }
+}
+
 pub(crate) fn delete(
     connection: &Connection,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<DeletedManifest>, Failure> {
-    const FIND: &str = "SELECT id, content FROM manifests
+    const SQL: &str = "SELECT id FROM manifests
         WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND digest = ?2";
+    let found = query::first(connection, SQL, (repository.as_str(), digest.as_str()), |row| Ok(row.get(0)?))?;
+    let Some(manifest) = found else { return Ok(None) };
+    Ok(Some(DeletedManifest { tags: remove(connection, manifest)? }))
+}
+
+/// Deletes a manifest by its row with everything that belongs to it, and its bytes with the last repository. Returns the tags
+/// that were on it, in order.
+pub(crate) fn remove(connection: &Connection, manifest: i64) -> Result<Vec<Tag>, Failure> {
     const TAGS: &str = "DELETE FROM tags WHERE manifest = ?1 RETURNING name";
     const REFERENCES: &str = "DELETE FROM manifest_references WHERE manifest = ?1";
     const REFERRER: &str = "DELETE FROM referrers WHERE manifest = ?1";
-    const MANIFEST: &str = "DELETE FROM manifests WHERE id = ?1";
+    const MANIFEST: &str = "DELETE FROM manifests WHERE id = ?1 RETURNING content";
     const CONTENT: &str = "DELETE FROM manifest_contents
         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM manifests WHERE content = ?1)";
-    let found = query::first(connection, FIND, (repository.as_str(), digest.as_str()), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-    })?;
-    let Some((manifest, content)) = found else { return Ok(None) };
     let mut tags: Vec<Tag> = query::all(connection, TAGS, [manifest], |row| query::parsed(row, 0, "tags.name"))?;
     tags.sort_unstable();
     query::execute(connection, REFERENCES, [manifest])?;
     query::execute(connection, REFERRER, [manifest])?;
-    query::execute(connection, MANIFEST, [manifest])?;
-    query::execute(connection, CONTENT, [content])?;
-    Ok(Some(DeletedManifest { tags }))
+    for content in query::all(connection, MANIFEST, [manifest], |row| Ok(row.get::<_, i64>(0)?))? {
+        query::execute(connection, CONTENT, [content])?;
+    }
+    Ok(tags)
 }

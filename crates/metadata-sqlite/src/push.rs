@@ -7,7 +7,7 @@ use entrepot_oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName};
 use rusqlite::Connection;
 
 use crate::failure::Failure;
-use crate::{blobs, query, repositories, tags};
+use crate::{blobs, manifests, query, repositories, tags, uses};
 
 /// Stores the manifest of a push with everything that belongs to it. Nothing is written before every check is done.
 pub(crate) fn push(connection: &Connection, push: &ManifestPush) -> Result<PushOutcome, Failure> {
@@ -22,6 +22,8 @@ pub(crate) fn push(connection: &Connection, push: &ManifestPush) -> Result<PushO
     let repository = repositories::ensure(connection, &push.repository, push.now)?;
     let manifest = put_manifest(connection, repository, push)?;
     put_references(connection, repository, manifest, push.manifest.references())?;
+    // What comes again, or below an index that is here already, was asked for just now.
+    uses::touch_upwards(connection, repository, &push.digest, push.now)?;
     put_referrer(connection, repository, manifest, push)?;
     for tag in &push.tags {
         tags::point(connection, repository, tag, manifest, push.now)?;
@@ -123,13 +125,12 @@ fn manifest_size(
 
 /// The row of the manifest, which keeps the type of the last push.
 fn put_manifest(connection: &Connection, repository: i64, push: &ManifestPush) -> Result<i64, Failure> {
-    const FIND: &str = "SELECT id FROM manifests WHERE repository = ?1 AND digest = ?2";
     const UPDATE: &str = "UPDATE manifests SET media_type = ?2, pushed_at = ?3 WHERE id = ?1";
-    const INSERT: &str = "INSERT INTO manifests (repository, digest, content, media_type, pushed_at)
-        VALUES (?1, ?2, ?3, ?4, ?5)";
+    const INSERT: &str = "INSERT INTO manifests (repository, digest, content, media_type, pushed_at, used_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
     let (digest, now) = (push.digest.as_str(), push.now.milliseconds());
     let media_type = push.manifest.media_type().as_str();
-    if let Some(id) = query::first(connection, FIND, (repository, digest), |row| Ok(row.get(0)?))? {
+    if let Some(id) = manifests::id(connection, repository, digest)? {
         query::execute(connection, UPDATE, (id, media_type, now))?;
         return Ok(id);
     }

@@ -41,6 +41,19 @@ impl Readers {
         Ok(found)
     }
 
+    /// Runs a look-up of several statements that all see the same state.
+    pub(crate) fn read_at_once<T>(
+        &self,
+        look_up: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        self.read(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let found = look_up(&transaction)?;
+            transaction.finish()?;
+            Ok(found)
+        })
+    }
+
     fn take(&self) -> Option<Connection> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }

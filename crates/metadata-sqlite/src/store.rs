@@ -14,7 +14,7 @@ use crate::limits::WRITE_WAIT_MAX;
 use crate::open::{self, OpenError};
 use crate::readers::Readers;
 use crate::writer::{WriteCounts, Writer};
-use crate::{blobs, manifests, push, repositories, tags, uploads};
+use crate::{blobs, entries, eviction, manifests, pins, push, repositories, tags, totals, uploads, uses};
 
 /// Metadata in one `SQLite` file.
 ///
@@ -192,48 +192,53 @@ impl MetadataStore for SqliteStore {
         self.readers.read(|connection| uploads::idle(connection, before, limit))
     }
 
-    async fn manifest_tags(&self, _: &RepositoryName, _: &Digest) -> Result<Vec<Tag>, Error> {
-        unimplemented!()
+    async fn manifest_tags(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
+        self.readers.read_at_once(|connection| manifests::tags(connection, repository, digest))
     }
 
-    async fn touch(&self, _: Vec<Use>) -> Result<(), Error> {
-        unimplemented!()
+    async fn touch(&self, uses: Vec<Use>) -> Result<(), Error> {
+        self.writer.write(move |connection| uses::touch(connection, &uses)).await
     }
 
-    async fn entries(&self, _: Option<&RepositoryName>, _: &Page<EntryKey>) -> Result<Vec<Entry>, Error> {
-        unimplemented!()
+    async fn entries(&self, repository: Option<&RepositoryName>, page: &Page<EntryKey>) -> Result<Vec<Entry>, Error> {
+        self.readers.read_at_once(|connection| entries::list(connection, repository, page))
     }
 
-    async fn evict(&self, _: &Eviction) -> Result<Vec<Evicted>, Error> {
-        unimplemented!()
+    async fn evict(&self, eviction: &Eviction) -> Result<Vec<Evicted>, Error> {
+        let eviction = *eviction;
+        self.writer.write(move |connection| eviction::evict(connection, &eviction)).await
     }
 
-    async fn forget(&self, _: &RepositoryName, _: Option<&TagOrDigest>) -> Result<Forgotten, Error> {
-        unimplemented!()
+    async fn forget(&self, repository: &RepositoryName, reference: Option<&TagOrDigest>) -> Result<Forgotten, Error> {
+        let (repository, reference) = (repository.clone(), reference.cloned());
+        self.writer.write(move |connection| eviction::forget(connection, &repository, reference.as_ref())).await
     }
 
-    async fn unheld_blobs(&self, _: usize) -> Result<Vec<BlobLink>, Error> {
-        unimplemented!()
+    async fn unheld_blobs(&self, limit: usize) -> Result<Vec<BlobLink>, Error> {
+        self.readers.read(|connection| blobs::unheld(connection, limit))
     }
 
-    async fn forget_blob(&self, _: &Digest) -> Result<bool, Error> {
-        unimplemented!()
+    async fn forget_blob(&self, digest: &Digest) -> Result<bool, Error> {
+        let digest = digest.clone();
+        self.writer.write(move |connection| blobs::forget(connection, &digest)).await
     }
 
-    async fn pin(&self, _: &Pin) -> Result<(), Error> {
-        unimplemented!()
+    async fn pin(&self, pin: &Pin) -> Result<(), Error> {
+        let pin = pin.clone();
+        self.writer.write(move |connection| pins::put(connection, &pin)).await
     }
 
-    async fn unpin(&self, _: &RepositoryName, _: &TagOrDigest) -> Result<bool, Error> {
-        unimplemented!()
+    async fn unpin(&self, repository: &RepositoryName, reference: &TagOrDigest) -> Result<bool, Error> {
+        let (repository, reference) = (repository.clone(), reference.clone());
+        self.writer.write(move |connection| pins::delete(connection, &repository, &reference)).await
     }
 
-    async fn pins(&self, _: usize) -> Result<Vec<Pin>, Error> {
-        unimplemented!()
+    async fn pins(&self, limit: usize) -> Result<Vec<Pin>, Error> {
+        self.readers.read(|connection| pins::list(connection, limit))
     }
 
     async fn totals(&self) -> Result<Totals, Error> {
-        unimplemented!()
+        self.readers.read(totals::get)
     }
 
     /// Reads, and checks that the writer runs. A lock of another process does not fail it: pulls go on meanwhile.

@@ -31,6 +31,18 @@ pub(crate) fn point(
     Ok(())
 }
 
+/// The tags on a manifest of the repository, both given by their rows, in order.
+pub(crate) fn of_manifest(connection: &Connection, repository: i64, manifest: i64) -> Result<Vec<Tag>, Failure> {
+    const SQL: &str = "SELECT name FROM tags WHERE manifest = ?2 AND repository = ?1 ORDER BY name";
+    query::all(connection, SQL, (repository, manifest), |row| query::parsed(row, 0, "tags.name"))
+}
+
+/// Whether there is a tag on a manifest.
+pub(crate) fn are_on(connection: &Connection, manifest: i64) -> Result<bool, Failure> {
+    const SQL: &str = "SELECT 1 FROM tags WHERE manifest = ?1 LIMIT 1";
+    Ok(query::first(connection, SQL, [manifest], |_| Ok(()))?.is_some())
+}
+
 pub(crate) fn confirm(
     connection: &Connection,
     repository: &RepositoryName,

@@ -151,6 +151,8 @@ pub struct DeletedManifest {
 }
 
 /// That content of a repository was pulled.
+///
+/// A layer is not reported: it is shared by images that nobody pulled, and whoever pulled it has asked for its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
     /// The repository that it was pulled from.
@@ -161,8 +163,10 @@ pub struct Use {
     pub at: Timestamp,
 }
 
-/// An image as it can be evicted: a manifest that no other manifest of its repository names as a child, with everything
-/// that it reaches; or a blob that no manifest of its repository names.
+/// An image as it can be evicted: a manifest that no manifest of its repository names as a child, with everything
+/// that it reaches; or a blob that no manifest of its repository names. A digest that is both is one entry, the manifest.
+///
+/// A referrer is an entry of its own: its subject does not name it, and may go before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The repository.
@@ -176,9 +180,9 @@ pub struct Entry {
     /// The bytes of the blobs that it reaches and that the repository holds, each counted once, also where other
     /// entries reach them too.
     pub bytes: u64,
-    /// When it, or what it reaches, was last pulled; at first, when it was stored.
+    /// When it, or a manifest that it reaches, was last pulled or stored.
     pub used_at: Timestamp,
-    /// Whether it is kept, whatever room is needed: it, or a tag on it, is pinned.
+    /// Whether it is kept, whatever room is needed: its digest, or a tag on it, is pinned.
     pub is_pinned: bool,
 }
 
@@ -190,7 +194,7 @@ pub type EntryKey = (RepositoryName, Digest);
 pub struct Eviction {
     /// Only entries that were last used before this.
     pub used_before: Timestamp,
-    /// No more entries once so many bytes have lost their last holder.
+    /// No more entries once so many bytes have lost their last holder; none at all for 0.
     pub bytes: u64,
     /// At most so many entries: one call is one transaction, and others wait for it.
     pub entries_max: usize,
@@ -198,22 +202,23 @@ pub struct Eviction {
     pub is_dry_run: bool,
 }
 
-/// An entry that was evicted, or would be.
+/// What went, or would: an entry, or a tag alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evicted {
     /// The repository.
     pub repository: RepositoryName,
     /// The manifest or blob.
     pub digest: Digest,
-    /// The tags that went with it.
+    /// The tags that went, in order.
     pub tags: Vec<Tag>,
-    /// The bytes of the blobs that lost their last holder with it.
+    /// The bytes of the blobs that lost their last holder with it, among all repositories.
     pub freed: u64,
     /// When it was last used.
     pub used_at: Timestamp,
 }
 
-/// A reference that is kept in the cache, whatever room is needed.
+/// A reference that is kept in the cache, whatever room is needed, with everything that it reaches. What reaches *it* is not kept: an
+/// index may go while a child of it stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// The repository.
@@ -229,16 +234,16 @@ pub struct Pin {
 pub enum Forgotten {
     /// There was nothing of it.
     Nothing,
-    /// Nothing happened: this is pinned.
+    /// Nothing happened: this is pinned, the first of what is.
     Pinned(TagOrDigest),
-    /// These entries went.
+    /// These went.
     Entries(Vec<Evicted>),
 }
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// The bytes of all blobs that a repository holds, each counted once.
+    /// The bytes of all blobs that a repository holds, each counted once, with the size that was linked last.
     pub bytes: u64,
     /// How many blobs that are.
     pub blobs: u64,

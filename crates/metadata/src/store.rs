@@ -134,32 +134,44 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     async fn manifest_tags(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error>;
 
     /// Moves the times of last use forward, never back. A use of a manifest is one of every manifest above it, up to the
-    /// indexes that name it as a child, and so of their tags. What is not here is passed over.
+    /// indexes that name it as a child, and so of their tags; a push is a use as well. What is not here is passed over.
+    ///
+    /// Nothing goes round in circles, and a store may stop after some hundreds of manifests above one.
     async fn touch(&self, uses: Vec<Use>) -> Result<(), Error>;
 
     /// The entries in the order of their repository and digest, only those of `repository` where it is given.
     async fn entries(&self, repository: Option<&RepositoryName>, page: &Page<EntryKey>) -> Result<Vec<Entry>, Error>;
 
-    /// Evicts entries, least recently used first: their tags, their manifests, the children and the blob links of the
+    /// Evicts entries, least recently used first: their tags, their manifests, and the children and blob links of the
     /// repository that nothing else in it names. An entry that does not free bytes, because other entries or repositories
-    /// share them, goes as well. Whatever another manifest or a tag of the repository needs stays.
+    /// share them, goes as well.
     ///
-    /// The blobs that lost their last holder are [unheld](Self::unheld_blobs) from then on.
+    /// Never goes what is pinned, and what a pinned, a tagged or any other remaining manifest of the repository names. A child that
+    /// stays so is an entry from then on. A store may leave children beyond some hundreds of one entry in the same way, for the next call.
+    ///
+    /// The blobs that lost their last holder are [unheld](Self::unheld_blobs) from then on. What it costs depends on what
+    /// goes, not on what there is.
     async fn evict(&self, eviction: &Eviction) -> Result<Vec<Evicted>, Error>;
 
-    /// Forgets what a reference names, or everything that the repository holds: a tag with its manifest and everything that
-    /// only it reaches, a digest with every tag on it. Nothing happens when some of it is pinned.
+    /// Forgets what a reference names, with everything that only this reaches, as [`Self::evict`] does:
+    ///
+    /// - a tag: its manifest goes with it, unless another tag points at that, or another manifest names it as a child;
+    /// - a digest: the manifest with every tag on it, or the blob, even when manifests name it;
+    /// - `None`: everything that the repository holds.
+    ///
+    /// Nothing happens when what is named is pinned: a tag, the manifest that would go with it, a digest or a tag on it, or for
+    /// `None` anything that is here. A pinned child of what goes stays.
     async fn forget(&self, repository: &RepositoryName, reference: Option<&TagOrDigest>) -> Result<Forgotten, Error>;
 
-    /// Up to `limit` blobs that were held once and that no repository holds any more: their bytes may go. They stay on this
-    /// list until [`Self::forget_blob`], so that a crash in between loses none.
+    /// Up to `limit` blobs that were held once and that no repository holds any more, in the order of their digests: their bytes may
+    /// go. They stay on this list until [`Self::forget_blob`], so that a crash in between loses none, or until they are linked again.
     async fn unheld_blobs(&self, limit: usize) -> Result<Vec<BlobLink>, Error>;
 
     /// Takes a blob off the list of [unheld](Self::unheld_blobs) blobs, now that its bytes are gone; `false` when a repository
     /// holds it again, or it is not on the list.
     async fn forget_blob(&self, digest: &Digest) -> Result<bool, Error>;
 
-    /// Pins a reference, which need not be here yet; a second pin changes nothing.
+    /// Pins a reference; neither it nor its repository need be here yet. A second pin changes nothing.
     async fn pin(&self, pin: &Pin) -> Result<(), Error>;
 
     /// Ends a pin; `false` when there was none.
