@@ -1,7 +1,7 @@
 //! Cases about manifests: pushing without conditions, looking up, deleting.
 
 use bytes::Bytes;
-use entrepot_oci::{Algorithm, MANIFEST_BYTES_MAX, Manifest, MediaType};
+use entrepot_oci::{Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType};
 use serde_json::json;
 
 use super::sample::{
@@ -145,9 +145,8 @@ pub(super) async fn are_found_by_what_they_name(store: &dyn MetadataStore) {
     }
     store_image(store, "team/app", &index(&[link_of(&images[0])]), &[]).await;
     store_image(store, "elsewhere", &image("one"), &[]).await;
-    let naming = async |repository, digest: &Digest, limit| {
-        store.naming_manifests(repository, digest, limit).await.unwrap()
-    };
+    let naming =
+        async |repository, digest: &Digest, limit| store.naming_manifests(repository, digest, limit).await.unwrap();
 
     let mut rows = images.each_ref().map(row);
     rows.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
