@@ -54,7 +54,7 @@ impl Port {
             connect: Duration::from_secs(2),
             first_byte: Duration::from_secs(2),
             stall: Duration::from_secs(1),
-            document: Duration::from_secs(5),
+            document: Duration::from_secs(2),
         };
         let setup = Setup { upstreams: vec![config], timeouts: Some(timeouts), settings, ..Setup::default() };
         Self { upstream, registry: Running::with(setup).await }
