@@ -55,6 +55,21 @@ pub(crate) fn referenced_size(
     query::first(connection, SQL, (repository.as_str(), digest.as_str()), |row| query::size(row, 0))
 }
 
+pub(crate) fn naming(
+    connection: &Connection,
+    repository: &RepositoryName,
+    digest: &Digest,
+    limit: usize,
+) -> Result<Vec<ManifestRow>, Failure> {
+    const SQL: &str = "SELECT manifests.digest, media_type, bytes FROM manifests
+        JOIN manifest_contents ON manifest_contents.id = content
+        WHERE manifests.id IN (SELECT manifest FROM manifest_references
+            WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND target = ?2)
+        ORDER BY manifests.digest LIMIT ?3";
+    let limit = query::row_limit(limit);
+    query::all(connection, SQL, (repository.as_str(), digest.as_str(), limit), manifest_row)
+}
+
 pub(crate) fn referrers(
     connection: &Connection,
     repository: &RepositoryName,

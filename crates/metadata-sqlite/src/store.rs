@@ -94,6 +94,15 @@ impl MetadataStore for SqliteStore {
         self.readers.read(|connection| manifests::referenced_size(connection, repository, digest))
     }
 
+    async fn naming_manifests(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<ManifestRow>, Error> {
+        self.readers.read(|connection| manifests::naming(connection, repository, digest, limit))
+    }
+
     async fn manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<ManifestRow>, Error> {
         self.readers.read(|connection| manifests::get(connection, repository, digest))
     }

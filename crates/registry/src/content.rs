@@ -1,5 +1,7 @@
 //! What a pull or a list returns.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use entrepot_blobs::{BlobReader, BlobStream, Growing};
 use entrepot_metadata::ManifestRow;
@@ -7,8 +9,9 @@ use entrepot_oci::{ByteRange, Digest};
 use futures_core::stream::BoxStream;
 
 use crate::Error;
+use crate::fill::Follower;
 use crate::limits::RANGE_NEAR_BYTES;
-use crate::proxied::Proxied;
+use crate::passing::{Following, Passing};
 
 /// Where the answer to a pull came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,15 +69,21 @@ pub enum BlobContent {
     Stored(BlobReader),
     /// Arriving from an upstream.
     Arriving(Box<Arriving>),
+    /// To be passed on from an upstream without being kept, because there is no room for it.
+    PassedOn(Box<PassedOn>),
 }
 
 /// A blob that is being filled while it is read.
 #[derive(Debug)]
 pub struct Arriving {
     pub(crate) growing: Growing,
-    pub(crate) proxied: Proxied,
-    pub(crate) digest: Digest,
+    pub(crate) passing: Passing,
+    pub(crate) follower: Arc<Follower>,
 }
+
+/// A blob that every client gets straight from the upstream.
+#[derive(Debug)]
+pub struct PassedOn(pub(crate) Passing);
 
 /// A stream of the bytes asked for. It ends cleanly only when all of them were delivered.
 pub type ContentStream = BoxStream<'static, Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
@@ -88,6 +97,7 @@ impl PulledBlob {
         match &self.content {
             BlobContent::Stored(reader) => Ok(boxed(reader.stream(range))),
             BlobContent::Arriving(arriving) => arriving.stream(range).await,
+            BlobContent::PassedOn(passed_on) => passed_on.0.stream(range).await,
         }
     }
 }
@@ -95,11 +105,24 @@ impl PulledBlob {
 impl Arriving {
     async fn stream(&self, range: Option<ByteRange>) -> Result<ContentStream, Error> {
         let is_far = |range: &ByteRange| range.first() > self.growing.received().saturating_add(RANGE_NEAR_BYTES);
+        let Passing { proxied, digest, .. } = &self.passing;
+        // Whoever reads a part of it keeps the fill from being an orphan: the next part is wanted soon.
+        let follower = Arc::clone(&self.follower);
         match range.filter(is_far) {
-            Some(far) => self.proxied.stream_range(&self.digest, far).await,
-            None => Ok(boxed(self.growing.stream(range))),
+            Some(far) => Ok(followed(proxied.stream_range(digest, far).await?, follower)),
+            None => Ok(Following::stream(&self.growing, range, self.passing.clone(), follower)),
         }
     }
+}
+
+/// The same stream, which follows a fill for as long as it lives.
+fn followed(stream: ContentStream, follower: Arc<Follower>) -> ContentStream {
+    use futures_util::StreamExt;
+    let keep = move |piece| {
+        let _ = &follower;
+        piece
+    };
+    stream.map(keep).boxed()
 }
 
 fn boxed(stream: BlobStream) -> ContentStream {

@@ -226,6 +226,30 @@ pub enum Error {
         /// How often it was asked.
         tries: u32,
     },
+    /// The cache has no room for the blob, as another one found a moment ago, and its size is not known, so that it cannot be
+    /// passed on either.
+    #[error("there is no room for {digest} in the cache, and nobody tells its size")]
+    NoRoom {
+        /// The blob.
+        digest: Digest,
+    },
+    /// Nobody tells the size of a blob that is being fetched, so that it cannot be answered before it is here.
+    #[error("the upstream does not tell the size of {digest}, and it is not here yet: it is being fetched, ask again")]
+    BlobSizeUntold {
+        /// The blob.
+        digest: Digest,
+    },
+    /// The configuration of an image could not be read, so that its age is not known.
+    #[error("the age of {manifest} could not be found out: its configuration {digest} did not arrive")]
+    ConfigUnreadable {
+        /// The manifest of the image.
+        manifest: Digest,
+        /// Its configuration.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: SourceError,
+    },
     /// The stored bytes of a blob are not those that its row describes.
     #[error(
         "the stored bytes of {digest} are damaged: {found:?} bytes where there should be {expected}; push it again"
@@ -253,6 +277,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether room on a disk is what was missing.
+    pub(crate) fn is_full(&self) -> bool {
+        match self.root() {
+            Self::NoRoom { .. } => true,
+            Self::Blobs(error) => error.is_full(),
+            Self::Metadata(error) => matches!(error, entrepot_metadata::Error::Full(_)),
+            _ => false,
+        }
+    }
+
     /// The failure itself, without the sharing around it.
     pub fn root(&self) -> &Self {
         match self {

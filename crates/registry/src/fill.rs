@@ -2,23 +2,32 @@
 //!
 //! There is at most one fill of a digest in the process, whoever asks for it and however many. It belongs to the process: clients come and
 //! go, the upstream may break off, the fill goes on until the blob is verified and stored, or has failed for everybody. Those who
-//! wait read the growing file, each at its own pace; none gets the last piece before the whole has been verified.
+//! wait read the growing file, each at its own pace; none gets the last piece before the whole has been verified. What they have not
+//! read yet is in that file and nowhere else, so memory does not grow with slow clients.
+//!
+//! A fill that nobody follows is an *orphan*. It goes on, because a client that left will come back, but only so many may. One more,
+//! and the newest orphan ends, which is the fill that was left just now: the others have come farther.
+//!
+//! When the disk is full the fill ends, its bytes are given up, and the blob passes through uncached ([`crate::passing`]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use entrepot_blobs::{AbsorbError, BlobReader, CommitError, Growing, Ingest};
+use entrepot_blobs::{AbsorbError, CommitError, Growing};
 use entrepot_metadata::BlobLink;
-use entrepot_oci::{Digest, RepositoryName};
-use entrepot_upstream::{BlobFrom, BlobResponse};
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use entrepot_oci::{ByteRange, Digest, RepositoryName};
+use entrepot_upstream::BlobFrom;
 use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::limits::{FILL_BACKOFF, FILL_DEADLINE, FILL_TRIES_MAX};
+use crate::content::{Arriving, BlobContent, PassedOn};
+use crate::limits::{FILL_DEADLINE, FULL_PAUSE, UNSIZED_PATIENCE};
 use crate::metrics::Running;
-use crate::proxied::{Proxied, advance};
+use crate::passing::Passing;
+use crate::proxied::Proxied;
 use crate::registry::Store;
+use crate::transfer::Transfer;
 use crate::upload::unowned_stage;
 use crate::{Clock, Error, Limits, Metrics, Tasks};
 
@@ -31,14 +40,6 @@ pub(crate) struct FillRequest {
     pub(crate) proxied: Proxied,
 }
 
-/// What a client that joined a fill gets.
-pub(crate) enum Filled {
-    /// The blob is verified and here.
-    Stored(BlobReader),
-    /// The blob is arriving.
-    Arriving { growing: Growing, size: u64 },
-}
-
 /// What is known of a fill from outside.
 #[derive(Clone, Debug)]
 enum Progress {
@@ -48,89 +49,216 @@ enum Progress {
     Arriving { growing: Growing, size: Option<u64> },
     /// Verified and stored.
     Stored,
+    /// Ended without a blob, because there is no room for it: whoever wants its bytes asks the upstream.
+    PassedOn { size: u64 },
     /// Ended without a blob.
     Failed(Arc<Error>),
 }
 
-#[derive(Clone, Debug)]
+impl Progress {
+    const fn is_over(&self) -> bool {
+        matches!(self, Self::Stored | Self::PassedOn { .. } | Self::Failed(_))
+    }
+}
+
+/// A fill that runs.
+#[derive(Debug)]
 struct Fill {
+    /// Which of the fills of this digest it is: an ended one must not take away the place of the next.
+    number: u64,
     /// The repository that it is fetched through.
     cached_name: RepositoryName,
     progress: watch::Receiver<Progress>,
+    /// How many clients wait for it or read from it.
+    followers: usize,
+    /// Ends it.
+    abandoned: CancellationToken,
 }
 
 /// The fills of this process.
 #[derive(Debug)]
 pub(crate) struct Fills {
-    under_way: Mutex<HashMap<Digest, Fill>>,
+    under_way: Mutex<UnderWay>,
+    /// Until when the disk counts as full.
+    full_until: Mutex<Option<Instant>>,
     /// Where a blob may already be because somebody pushed it.
     own: Store,
     /// Where it goes.
     store: Store,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    orphans_max: usize,
     metrics: Arc<Metrics>,
     tasks: Tasks,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    fills: HashMap<Digest, Fill>,
+    /// How many fills there have been.
+    count: u64,
+}
+
+impl UnderWay {
+    fn orphans(&self) -> usize {
+        self.fills.values().filter(|fill| fill.followers == 0).count()
+    }
 }
 
 impl Fills {
     /// No fills yet.
     pub(crate) fn new(
-        own: Store,
-        store: Store,
+        (own, store): (Store, Store),
         clock: Arc<dyn Clock>,
         limits: Limits,
+        orphans_max: usize,
         metrics: Arc<Metrics>,
         tasks: Tasks,
     ) -> Self {
-        Self { under_way: Mutex::default(), own, store, clock, limits, metrics, tasks }
+        let (under_way, full_until) = (Mutex::default(), Mutex::default());
+        Self { under_way, full_until, own, store, clock, limits, orphans_max, metrics, tasks }
     }
 
-    /// Joins the fill of the blob, or starts it, and waits until it has something to read.
-    pub(crate) async fn join(self: &Arc<Self>, request: FillRequest) -> Result<Filled, Error> {
-        let mut fill = self.enter(&request);
-        if fill.cached_name != *request.proxied.cached_name() && request.described_size.is_none() {
-            request.proxied.confirm_blob(&request.digest).await?;
+    /// Joins the fill of the blob, or starts it, and waits until it has something to read: its size, and its bytes.
+    pub(crate) async fn join(self: &Arc<Self>, request: FillRequest) -> Result<(u64, BlobContent), Error> {
+        let FillRequest { digest, described_size, proxied } = request.clone();
+        let (follower, is_through_another) = self.enter(request);
+        if is_through_another && described_size.is_none() {
+            proxied.confirm_blob(&digest).await?;
         }
-        let is_readable = |progress: &Progress| {
-            // Without a size there is no Content-Length, and a body without one could be cut unnoticed: wait for the end.
-            !matches!(progress, Progress::Asking | Progress::Arriving { size: None, .. })
-        };
-        let progress = fill.progress.wait_for(is_readable).await.map_err(|_| Error::Interrupted)?.clone();
-        match progress {
-            Progress::Arriving { growing, size: Some(size) } => Ok(Filled::Arriving { growing, size }),
+        match follower.readable().await? {
+            Progress::Arriving { growing, size: Some(size) } => {
+                let passing = Passing { proxied, digest, size };
+                let arriving = Arriving { growing, passing, follower: Arc::new(follower) };
+                Ok((size, BlobContent::Arriving(Box::new(arriving))))
+            }
+            Progress::PassedOn { size } => {
+                let passed_on = PassedOn(Passing { proxied, digest, size });
+                Ok((size, BlobContent::PassedOn(Box::new(passed_on))))
+            }
             Progress::Failed(error) => Err(error.into()),
             Progress::Asking | Progress::Arriving { .. } | Progress::Stored => {
-                let reader = self.store.blobs.open(&request.digest).await?;
-                let unknown = || Error::BlobDamaged { digest: request.digest.clone(), expected: 0, found: None };
-                Ok(Filled::Stored(reader.ok_or_else(unknown)?))
+                let reader = self.store.blobs.open(&digest).await?;
+                let reader = reader.ok_or(Error::BlobDamaged { digest, expected: 0, found: None })?;
+                Ok((reader.size(), BlobContent::Stored(reader)))
             }
         }
     }
 
     /// Resolves when none of the fills that run now is running any more.
     pub(crate) async fn ended(&self) {
-        let under_way: Vec<Fill> =
-            self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for mut fill in under_way {
-            let is_over = |progress: &Progress| matches!(progress, Progress::Stored | Progress::Failed(_));
+        let under_way: Vec<_> = self.lock().fills.values().map(|fill| fill.progress.clone()).collect();
+        for mut progress in under_way {
             // An error means that the fill's task is gone: it is over as well.
-            let _ = fill.progress.wait_for(is_over).await;
+            let _ = progress.wait_for(Progress::is_over).await;
         }
     }
 
-    fn enter(self: &Arc<Self>, request: &FillRequest) -> Fill {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fill) = under_way.get(&request.digest) {
-            return fill.clone();
+    /// Follows the fill that runs, or one that starts now; and whether it is fetched through another repository.
+    fn enter(self: &Arc<Self>, request: FillRequest) -> (Follower, bool) {
+        let mut under_way = self.lock();
+        let cached_name = request.proxied.cached_name();
+        if let Some(fill) = under_way.fills.get_mut(&request.digest)
+            && !fill.abandoned.is_cancelled()
+        {
+            fill.followers += 1;
+            let follower = Follower::of(self, &request.digest, fill);
+            let is_through_another = fill.cached_name != *cached_name;
+            self.metrics.fills_orphaned.set(gauge(under_way.orphans()));
+            return (follower, is_through_another);
         }
         let (sender, progress) = watch::channel(Progress::Asking);
-        let fill = Fill { cached_name: request.proxied.cached_name().clone(), progress };
-        under_way.insert(request.digest.clone(), fill.clone());
-        let departure = Departure { fills: Arc::clone(self), digest: request.digest.clone() };
-        let lead = Lead { fills: Arc::clone(self), request: request.clone(), progress: sender };
+        let abandoned = CancellationToken::new();
+        under_way.count += 1;
+        let number = under_way.count;
+        let fill =
+            Fill { number, cached_name: cached_name.clone(), progress, followers: 1, abandoned: abandoned.clone() };
+        let follower = Follower::of(self, &request.digest, &fill);
+        under_way.fills.insert(request.digest.clone(), fill);
+        drop(under_way);
+        let departure = Departure { fills: Arc::clone(self), digest: request.digest.clone(), number };
+        let lead = Lead { fills: Arc::clone(self), request, progress: sender, abandoned };
         self.tasks.spawn(async move { lead.run(departure).await });
-        fill
+        (follower, false)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a fill found the disk full a moment ago. When the moment is over, the next fill tries again.
+    fn is_full(&self) -> bool {
+        let full_until = *self.full_until.lock().unwrap_or_else(PoisonError::into_inner);
+        full_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn note_full(&self) {
+        *self.full_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_PAUSE);
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// One client of a fill, for as long as it waits for it or reads from it.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    fills: Arc<Fills>,
+    digest: Digest,
+    number: u64,
+    progress: watch::Receiver<Progress>,
+}
+
+impl Follower {
+    /// Of a fill that has counted it already.
+    fn of(fills: &Arc<Fills>, digest: &Digest, fill: &Fill) -> Self {
+        let (fills, digest, number) = (Arc::clone(fills), digest.clone(), fill.number);
+        Self { fills, digest, number, progress: fill.progress.clone() }
+    }
+
+    /// Waits until the fill has something to read, or is over.
+    async fn readable(&self) -> Result<Progress, Error> {
+        let mut progress = self.progress.clone();
+        let is_asking = |progress: &Progress| matches!(progress, Progress::Asking);
+        let answered = progress.wait_for(|progress| !is_asking(progress)).await;
+        let answered = answered.map_err(|_| Error::Interrupted)?.clone();
+        if !matches!(answered, Progress::Arriving { size: None, .. }) {
+            return Ok(answered);
+        }
+        // Without a size there is no Content-Length, and a body without one could be cut unnoticed: wait for the end. But not
+        // for longer than the clients and what lies between wait for an answer.
+        let over = tokio::time::timeout(UNSIZED_PATIENCE, progress.wait_for(Progress::is_over)).await;
+        let over = over.map_err(|_| Error::BlobSizeUntold { digest: self.digest.clone() })?;
+        Ok(over.map_err(|_| Error::Interrupted)?.clone())
+    }
+
+    /// Waits until the fill is over, and says whether its bytes are to be had from the upstream instead.
+    pub(crate) async fn is_passed_on(&self) -> bool {
+        let mut progress = self.progress.clone();
+        let over = progress.wait_for(Progress::is_over).await;
+        matches!(over.as_deref(), Ok(Progress::PassedOn { .. }))
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut under_way = self.fills.lock();
+        let Some(fill) = under_way.fills.get_mut(&self.digest).filter(|fill| fill.number == self.number) else {
+            return;
+        };
+        fill.followers -= 1;
+        if fill.followers > 0 {
+            return;
+        }
+        let abandoned = fill.abandoned.clone();
+        let orphans = under_way.orphans();
+        self.fills.metrics.fills_orphaned.set(gauge(orphans));
+        if orphans > self.fills.orphans_max {
+            // Whoever enters from here on starts a new one.
+            abandoned.cancel();
+            self.fills.metrics.fills_abandoned.inc();
+        }
     }
 }
 
@@ -138,11 +266,16 @@ impl Fills {
 struct Departure {
     fills: Arc<Fills>,
     digest: Digest,
+    number: u64,
 }
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        self.fills.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        let mut under_way = self.fills.lock();
+        if under_way.fills.get(&self.digest).is_some_and(|fill| fill.number == self.number) {
+            under_way.fills.remove(&self.digest);
+        }
+        self.fills.metrics.fills_orphaned.set(gauge(under_way.orphans()));
     }
 }
 
@@ -151,51 +284,99 @@ struct Lead {
     fills: Arc<Fills>,
     request: FillRequest,
     progress: watch::Sender<Progress>,
+    abandoned: CancellationToken,
 }
 
 impl Lead {
     async fn run(self, departure: Departure) {
         let metrics = &self.fills.metrics;
         let _running = Running::start(&metrics.fills_running);
+        // What is known of the size survives the fill: without room for the blob, its clients need it.
+        let mut size = self.request.described_size;
         let outcome = tokio::select! {
-            outcome = self.fill() => outcome,
+            outcome = self.fill(&mut size) => outcome,
             () = tokio::time::sleep(FILL_DEADLINE) => Err(Error::Interrupted),
             () = self.fills.tasks.stopping() => Err(Error::Interrupted),
+            () = self.abandoned.cancelled() => Err(Error::Interrupted),
+        };
+        let last = match outcome {
+            Ok(()) => Progress::Stored,
+            Err(error) if error.is_full() => self.pass_on(error, size).await,
+            Err(error) => Progress::Failed(Arc::new(error)),
         };
         // Whoever asks from here on finds the blob in the store, or starts a new fill.
         drop(departure);
-        let last = match outcome {
-            Ok(()) => Progress::Stored,
-            Err(error) => {
-                metrics.fills_failed.inc();
-                tracing::warn!(
-                    digest = %self.request.digest, repository.name = %self.request.proxied.cached_name(),
-                    error = &error as &dyn std::error::Error, "a fill ended without a blob"
-                );
-                Progress::Failed(Arc::new(error))
-            }
-        };
+        if let Progress::Failed(error) = &last {
+            metrics.fills_failed.inc();
+            tracing::warn!(
+                digest = %self.request.digest, repository.name = %self.request.proxied.cached_name(),
+                is_abandoned = self.abandoned.is_cancelled(), error = error as &dyn std::error::Error,
+                "a fill ended without a blob"
+            );
+        }
         self.progress.send_replace(last);
     }
 
-    async fn fill(&self) -> Result<(), Error> {
+    async fn fill(&self, size: &mut Option<u64>) -> Result<(), Error> {
         if self.is_here().await? {
             return Ok(());
         }
+        if self.fills.is_full() {
+            return Err(Error::NoRoom { digest: self.request.digest.clone() });
+        }
         self.fills.metrics.fills_started.inc();
-        let first = self.ask_first().await?;
-        let size = self.agreed_size(first.total)?;
+        let FillRequest { digest, proxied, .. } = &self.request;
+        let mut transfer = Transfer::begin(proxied.clone(), digest.clone(), 0, None).await?;
+        *size = self.agreed_size(transfer.total())?;
+        if size.is_none() {
+            *size = self.told_size().await;
+        }
+        transfer.ends_at(*size);
+        self.take(transfer, *size).await
+    }
+
+    /// Takes every byte of the blob, verifies it, and makes it the repository's.
+    async fn take(&self, transfer: Transfer, size: Option<u64>) -> Result<(), Error> {
         let digest = &self.request.digest;
-        let store = &self.fills.store;
-        let mut ingest = store.blobs.begin(&unowned_stage("fill"), digest.algorithm()).await?;
+        let mut ingest = self.fills.store.blobs.begin(&unowned_stage("fill"), digest.algorithm()).await?;
         self.progress.send_replace(Progress::Arriving { growing: ingest.growing(), size });
-        self.receive(&mut ingest, first, size).await?;
+        let limit = size.unwrap_or(u64::MAX).min(self.fills.limits.blob_bytes_max);
+        match ingest.absorb(Box::pin(transfer.into_stream()), limit).await {
+            Ok(_) => {}
+            Err(AbsorbError::Source(error)) => return Err(error),
+            Err(AbsorbError::TooLarge { .. }) => return Err(self.too_large(limit, size)),
+            Err(AbsorbError::Store(error)) => return Err(error.into()),
+        }
         let size = ingest.commit(digest).await.map_err(|error| match error {
+            // Where several mirrors serve one upstream, this is the place to distrust the one that sent these bytes.
             CommitError::Mismatch { expected, actual } => Error::UpstreamDigestMismatch { expected, actual },
             CommitError::Store(error) => error.into(),
         })?;
         // The bytes are durable. A crash before the row leaves a cached blob without a repository; the next pull links it.
         self.link(size).await
+    }
+
+    /// There is no room: clients that follow the fill, and those that come while it ends, ask the upstream on their own.
+    async fn pass_on(&self, error: Error, size: Option<u64>) -> Progress {
+        if !matches!(error, Error::NoRoom { .. }) {
+            self.fills.note_full();
+            tracing::warn!(
+                digest = %self.request.digest, repository.name = %self.request.proxied.cached_name(),
+                error = &error as &dyn std::error::Error,
+                "the disk of the cache is full: the blob passes through uncached"
+            );
+        }
+        let size = match size {
+            Some(size) => Some(size),
+            None => self.told_size().await,
+        };
+        match size {
+            Some(size) => {
+                self.fills.metrics.fills_passed_through.inc();
+                Progress::PassedOn { size }
+            }
+            None => Progress::Failed(Arc::new(error)),
+        }
     }
 
     /// Whether the bytes are here already, in the cache or because somebody pushed them, and may be given to this repository.
@@ -208,38 +389,53 @@ impl Lead {
         {
             return Ok(true);
         }
-        // Another size than described is a damaged file: the fill puts a whole one in its place.
-        let fits = |size: u64| described_size.is_none_or(|described| described == size);
         for source in [&self.fills.store, &self.fills.own] {
-            let Some(reader) = source.blobs.open(digest).await?.filter(|reader| fits(reader.size())) else { continue };
+            let Some(reader) = source.blobs.open(digest).await? else { continue };
+            // Another size than described, or than was verified when it was stored, is a damaged file: the fill puts a whole
+            // one in its place.
+            let expected = match described_size {
+                Some(described) => Some(*described),
+                None => source.metadata.blob_holders(digest, 1).await?.first().map(|(_, link)| link.size),
+            };
+            if expected != Some(reader.size()) {
+                continue;
+            }
             if described_size.is_none() {
                 proxied.confirm_blob(digest).await?;
             }
             // Within the cache this finds the blob in its place and does nothing.
-            blobs.adopt(digest, &reader).await?;
-            self.link(reader.size()).await?;
-            return Ok(true);
+            match blobs.adopt(digest, &reader).await {
+                Ok(size) => {
+                    self.link(size).await?;
+                    return Ok(true);
+                }
+                Err(error @ (entrepot_blobs::Error::Source { .. } | entrepot_blobs::Error::Corrupt { .. })) => {
+                    tracing::warn!(
+                        %digest, error = &error as &dyn std::error::Error,
+                        "a blob that is here already cannot be used and is fetched"
+                    );
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(false)
     }
 
+    /// Makes the blob the repository's. A database without room for the row is no reason to withhold the bytes, which are here
+    /// and verified: the next pull links them.
     async fn link(&self, size: u64) -> Result<(), Error> {
         let link = BlobLink { digest: self.request.digest.clone(), size };
         let cached_name = self.request.proxied.cached_name();
-        self.fills.store.metadata.link_blob(cached_name, &link, self.fills.clock.now()).await?;
-        Ok(())
-    }
-
-    /// The first answer of the upstream. It is waited for by clients: a passing failure is tried again, but not for long.
-    async fn ask_first(&self) -> Result<BlobResponse, Error> {
-        let mut tries = 1;
-        loop {
-            match self.request.proxied.ask_for_blob(&self.request.digest, BlobFrom::Start).await {
-                Ok(response) => return Ok(response),
-                Err(error) if is_worth_repeating(&error) && tries < FILL_TRIES_MAX => back_off(tries).await,
-                Err(error) => return Err(self.request.proxied.blob_error(error, &self.request.digest)),
+        match self.fills.store.metadata.link_blob(cached_name, &link, self.fills.clock.now()).await {
+            Ok(()) => Ok(()),
+            Err(error @ entrepot_metadata::Error::Full(_)) => {
+                tracing::warn!(
+                    digest = %link.digest, repository.name = %cached_name, error = &error as &dyn std::error::Error,
+                    "a cached blob could not be noted and is served all the same"
+                );
+                Ok(())
             }
-            tries += 1;
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -252,27 +448,15 @@ impl Lead {
         }
     }
 
-    /// Takes bytes until all are here, going on behind the last one whenever the upstream breaks off.
-    async fn receive(&self, ingest: &mut Ingest, first: BlobResponse, size: Option<u64>) -> Result<(), Error> {
-        let limit = size.unwrap_or(u64::MAX).min(self.fills.limits.blob_bytes_max);
-        let mut response = first;
-        let mut tries_without_progress = 0;
-        loop {
-            let before = ingest.offset();
-            let skipped = before.saturating_sub(response.first);
-            let absorbed = ingest.absorb(Box::pin(skipping(response.body, skipped)), limit).await;
-            let after = ingest.offset();
-            self.fills.metrics.fill_bytes.inc_by(after - before);
-            match absorbed {
-                Ok(_) if size.is_none_or(|size| size == after) => return Ok(()),
-                Ok(_) | Err(AbsorbError::Source(_)) => {}
-                Err(AbsorbError::TooLarge { .. }) => return Err(self.too_large(limit, size)),
-                Err(AbsorbError::Store(error)) => return Err(error.into()),
-            }
-            tries_without_progress = if after > before { 1 } else { tries_without_progress + 1 };
-            response = self.ask_again(after, &mut tries_without_progress).await?;
-            self.fills.metrics.fills_resumed.inc();
+    /// The size that the upstream tells when it is asked for nothing else, by HEAD or with the first byte. Clients are waiting, and what
+    /// it tells is checked against what comes: a failure is as good as no answer.
+    async fn told_size(&self) -> Option<u64> {
+        let FillRequest { digest, proxied, .. } = &self.request;
+        if let Ok(Some(size)) = proxied.told_blob_size(digest).await {
+            return Some(size);
         }
+        let first_byte = ByteRange::new(0, 0)?;
+        proxied.ask_for_blob(digest, BlobFrom::Range(first_byte)).await.ok()?.total
     }
 
     fn too_large(&self, limit: u64, size: Option<u64>) -> Error {
@@ -283,51 +467,4 @@ impl Lead {
             None => Error::BlobTooLarge { limit },
         }
     }
-
-    /// The rest from `received` on, asked of the registry itself again: an address that it sent us to may have expired.
-    async fn ask_again(&self, received: u64, tries: &mut u32) -> Result<BlobResponse, Error> {
-        let digest = &self.request.digest;
-        while *tries < FILL_TRIES_MAX {
-            back_off(*tries).await;
-            match self.request.proxied.ask_for_blob(digest, BlobFrom::Offset(received)).await {
-                Ok(response) if response.first <= received => return Ok(response),
-                Ok(_) => {}
-                Err(error) if error.is_temporary() => {
-                    tracing::debug!(%digest, received, error = &error as &dyn std::error::Error, "a fill could not be resumed yet");
-                }
-                Err(error) => return Err(self.request.proxied.blob_error(error, digest)),
-            }
-            *tries += 1;
-        }
-        Err(Error::FillBroken { digest: digest.clone(), received, tries: *tries })
-    }
-}
-
-/// Whether the first question may be repeated while clients wait: after what fails fast and passes fast. A silent upstream has
-/// used up their patience already, and one that asks for patience is not helped by more questions.
-const fn is_worth_repeating(error: &entrepot_upstream::Error) -> bool {
-    use entrepot_upstream::Error as Upstream;
-    matches!(
-        error,
-        Upstream::Unreachable { .. } | Upstream::Interrupted { .. } | Upstream::Unavailable { retry_after: None, .. }
-    )
-}
-
-async fn back_off(tries: u32) {
-    tokio::time::sleep(FILL_BACKOFF * 2_u32.saturating_pow(tries.saturating_sub(1))).await;
-}
-
-/// Leaves out the first `skipped` bytes: an upstream that answers a range with the whole begins at 0 again.
-fn skipping<S, E>(source: S, skipped: u64) -> impl Stream<Item = Result<Bytes, E>> + Send
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin + Send,
-    E: Send,
-{
-    let mut skipped = skipped;
-    source
-        .map_ok(move |mut piece| {
-            skipped -= advance(&mut piece, skipped);
-            piece
-        })
-        .filter(|piece| futures_util::future::ready(!matches!(piece, Ok(piece) if piece.is_empty())))
 }

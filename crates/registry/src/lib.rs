@@ -11,9 +11,11 @@
 //! - what was not verified is never complete to anybody;
 //! - an outage is an error, never an absence.
 
+mod admission;
 mod cache;
 mod clock;
 mod content;
+mod created;
 mod error;
 mod fill;
 mod flight;
@@ -21,6 +23,8 @@ mod limits;
 mod lists;
 mod metrics;
 mod mount;
+mod passing;
+mod policy;
 mod proxied;
 mod push;
 mod registry;
@@ -29,6 +33,7 @@ mod sessions;
 mod settings;
 mod sweep;
 mod tasks;
+mod transfer;
 mod upload;
 mod upstream_metrics;
 

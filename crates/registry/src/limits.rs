@@ -35,8 +35,28 @@ pub(crate) const FILL_TRIES_MAX: u32 = 4;
 /// The wait before the second try of a fill; it doubles with each further one.
 pub(crate) const FILL_BACKOFF: Duration = Duration::from_millis(200);
 
+/// The longest time that an upstream may ask to be left alone in the middle of a blob; beyond, the fill ends. Together with
+/// the tries it stays below the five minutes after which containerd gives up a silent pull.
+pub(crate) const RESUME_WAIT_MAX: Duration = Duration::from_mins(1);
+
+/// How long a client waits for a blob whose size nobody tells, because only the whole has a length. Then it is told to come back,
+/// while the fill goes on.
+pub(crate) const UNSIZED_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long fills are not tried after one found the disk full, and blobs pass through uncached at once.
+pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(10);
+
 /// The longest life of one fill, whoever waits for it. A stall ends it much earlier.
 pub(crate) const FILL_DEADLINE: Duration = Duration::from_hours(6);
+
+/// The largest image configuration that is read for its date, in bytes; a larger one counts as having none.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The most dates of manifests that are remembered; beyond, all are forgotten and looked up again.
+pub(crate) const DATES_MAX: usize = 4096;
+
+/// How many manifests that name the same content are looked at to judge it. Beyond, none of the rest speaks for it.
+pub(crate) const NAMING_MANIFESTS_MAX: usize = 64;
 
 /// How many idle uploads one step of the sweep ends.
 pub(crate) const SWEEP_BATCH: usize = 100;

@@ -1,10 +1,11 @@
 //! Lists: tags and referrers, page by page.
 
 use entrepot_metadata::{MissingOr, Page};
-use entrepot_oci::{Digest, Referrer, Tag};
+use entrepot_oci::{Digest, Referrer, Tag, TagOrDigest};
 
 use crate::content::Listing;
 use crate::limits::REFERRERS_BATCH;
+use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::repository::Kind;
 use crate::{Error, PAGE_MAX, REFERRERS_PAGE_BYTES_MAX, REFERRERS_PAGE_MAX, Repository};
@@ -14,13 +15,33 @@ impl Repository {
     pub async fn tags(&self, after: Option<Tag>, limit: usize) -> Result<Listing<Tag>, Error> {
         let limit = limit.min(PAGE_MAX);
         if let Kind::Proxied(proxied) = &self.kind {
-            return proxied.tags(&self.registry, after, limit).await;
+            return self.tags_there(proxied, after, limit).await;
         }
         let page = Page { after, limit: limit + 1 };
         match self.registry.own.metadata.tags(&self.name, &page).await? {
             MissingOr::Missing => Err(Error::RepositoryUnknown { name: self.name.clone() }),
             MissingOr::Found(tags) => Ok(Listing::from_overfull(tags, limit)),
         }
+    }
+
+    /// The tags of an upstream, without those that a rule refuses whatever they point to. A page is filled from the next one as far as it
+    /// goes: one that ended early would look like the last.
+    async fn tags_there(&self, proxied: &Proxied, after: Option<Tag>, limit: usize) -> Result<Listing<Tag>, Error> {
+        let admission = self.admission(proxied);
+        admission.repository()?;
+        let mut listing = proxied.tags(&self.registry, after, limit).await?;
+        let mut last = listing.entries.last().cloned();
+        listing.entries.retain(|tag| admission.lists(tag));
+        while listing.has_more && listing.entries.len() < limit {
+            let next = proxied.tags(&self.registry, last, limit).await?;
+            last = next.entries.last().cloned();
+            let mut entries = next.entries;
+            entries.retain(|tag| admission.lists(tag));
+            listing.has_more = next.has_more || listing.entries.len() + entries.len() > limit;
+            listing.entries.extend(entries);
+            listing.entries.truncate(limit);
+        }
+        Ok(listing)
     }
 
     /// The manifests whose subject is `subject`, behind `after`; of one artifact type only where that is given.
@@ -33,7 +54,11 @@ impl Repository {
         after: Option<Digest>,
     ) -> Result<Listing<Referrer>, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.referrers(subject, artifact_type, after).await,
+            Kind::Proxied(proxied) => {
+                // What refers to content that may not be pulled is as much of its business as the content.
+                self.admission(proxied).reference(&TagOrDigest::Digest(subject.clone())).await?;
+                proxied.referrers(subject, artifact_type, after).await
+            }
             Kind::Hosted => self.stored_referrers(&self.registry.own, subject, artifact_type, after).await,
         }
     }

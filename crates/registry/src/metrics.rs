@@ -25,6 +25,16 @@ pub struct Metrics {
     pub fill_bytes: Counter,
     /// Fills that are running now.
     pub fills_running: Gauge,
+    /// Fills that run though no client follows them now.
+    pub fills_orphaned: Gauge,
+    /// Fills that were ended because too many ran without a client.
+    pub fills_abandoned: Counter,
+    /// Fills whose bytes pass through uncached, because the disk is full.
+    pub fills_passed_through: Counter,
+    /// Pulls that a rule refused.
+    pub policy_denied: Counter,
+    /// Matches of rules that would refuse if they did not only log.
+    pub policy_would_deny: Counter,
     /// Blobs that were pushed or mounted.
     pub blobs_pushed: Counter,
     /// Manifests that were pushed.
@@ -101,6 +111,27 @@ impl Metrics {
         registry.register("fills_resumed", "Fills that went on after a break", self.fills_resumed.clone());
         registry.register("fill_bytes", "Bytes received from upstreams for blobs", self.fill_bytes.clone());
         registry.register("fills_running", "Fills that are running", self.fills_running.clone());
+        registry.register(
+            "fills_orphaned",
+            "Fills that run though no client follows them",
+            self.fills_orphaned.clone(),
+        );
+        registry.register(
+            "fills_abandoned",
+            "Fills ended because too many ran without a client",
+            self.fills_abandoned.clone(),
+        );
+        registry.register(
+            "fills_passed_through",
+            "Fills whose bytes passed through uncached because the disk was full",
+            self.fills_passed_through.clone(),
+        );
+        registry.register("policy_denied", "Pulls that a rule refused", self.policy_denied.clone());
+        registry.register(
+            "policy_would_deny",
+            "Matches of rules that only log and would have refused",
+            self.policy_would_deny.clone(),
+        );
         registry.register("blobs_pushed", "Blobs that were pushed or mounted", self.blobs_pushed.clone());
         registry.register("manifests_pushed", "Manifests that were pushed", self.manifests_pushed.clone());
         registry.register("uploads_running", "Upload sessions being written to", self.uploads_running.clone());

@@ -4,6 +4,7 @@ use entrepot_metadata::BlobLink;
 use entrepot_oci::{Digest, RepositoryName};
 
 use crate::limits::MOUNT_SOURCES_MAX;
+use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::repository::Kind;
 use crate::{Error, Repository};
@@ -33,6 +34,9 @@ impl Repository {
                 self.link(link).await
             }
             Kind::Proxied(proxied) => {
+                if !self.is_admitted(proxied, digest).await? {
+                    return Ok(false);
+                }
                 let link = self.registry.cache.metadata.blob(proxied.cached_name(), digest).await?;
                 self.adopt(link).await
             }
@@ -45,7 +49,24 @@ impl Repository {
             return Ok(true);
         }
         let holders = self.registry.cache.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
-        self.adopt(holders.into_iter().map(|(_, link)| link).next()).await
+        for (cached_name, link) in holders {
+            // What no upstream stands for any more cannot be judged, and so not be had.
+            let Some(proxied) = self.registry.cached(&cached_name) else { continue };
+            if self.is_admitted(&proxied, digest).await? {
+                return self.adopt(Some(link)).await;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the rules let a blob of a cached repository out. A refusal is answered like an absence: the client uploads.
+    async fn is_admitted(&self, proxied: &Proxied, digest: &Digest) -> Result<bool, Error> {
+        match self.admission(proxied).blob(digest).await {
+            Ok(()) => Ok(true),
+            // An upstream that cannot be asked for the size of the blob leaves it to the client as well.
+            Err(Error::PolicyDenied { .. } | Error::Upstream { .. } | Error::BlobUnknown { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Links a blob of the own store, if its bytes are there as the link says.
@@ -60,10 +81,23 @@ impl Repository {
     }
 
     /// Takes over a blob of the cache. Bytes first, then the row: a crash in between leaves a blob that nobody holds.
+    ///
+    /// It may be evicted at the same time, or turn out to be damaged when it is copied: then the client uploads.
     async fn adopt(&self, link: Option<BlobLink>) -> Result<bool, Error> {
         let Some(link) = link else { return Ok(false) };
-        let Some(reader) = self.registry.cache.blobs.open(&link.digest).await? else { return Ok(false) };
-        let size = self.registry.own.blobs.adopt(&link.digest, &reader).await?;
+        let reader = self.registry.cache.blobs.open(&link.digest).await?;
+        let Some(reader) = reader.filter(|reader| reader.size() == link.size) else { return Ok(false) };
+        let size = match self.registry.own.blobs.adopt(&link.digest, &reader).await {
+            Ok(size) => size,
+            Err(error @ (entrepot_blobs::Error::Source { .. } | entrepot_blobs::Error::Corrupt { .. })) => {
+                tracing::warn!(
+                    digest = %link.digest, repository.name = %self.name, error = &error as &dyn std::error::Error,
+                    "a cached blob could not be mounted"
+                );
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let link = BlobLink { digest: link.digest, size };
         self.registry.own.metadata.link_blob(&self.name, &link, self.registry.clock.now()).await?;
         Ok(true)

@@ -14,8 +14,8 @@ use entrepot_oci::{ByteRange, Digest, Referrer, RepositoryName, Tag, TagOrDigest
 use entrepot_upstream::{BlobFrom, FetchedManifest, Remote, RemoteRepository, Via};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
-use crate::content::{Arriving, BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
-use crate::fill::{FillRequest, Filled};
+use crate::content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
+use crate::fill::FillRequest;
 use crate::lists::PageCut;
 use crate::{Error, Metrics, Registry, SourceError};
 
@@ -50,6 +50,15 @@ impl Proxied {
 
     pub(crate) const fn remote(&self) -> &Arc<Remote> {
         &self.remote
+    }
+
+    pub(crate) const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// What it is called at its upstream.
+    pub(crate) const fn name_there(&self) -> &RepositoryName {
+        &self.upstream_name.name
     }
 
     pub(crate) const fn cached_name(&self) -> &RepositoryName {
@@ -184,13 +193,7 @@ impl Proxied {
             described_size: store.metadata.referenced_size(&self.cached_name, digest).await?,
             proxied: self.clone(),
         };
-        let (size, content) = match registry.fills.join(request).await? {
-            Filled::Stored(reader) => (reader.size(), BlobContent::Stored(reader)),
-            Filled::Arriving { growing, size } => {
-                let arriving = Arriving { growing, proxied: self.clone(), digest: digest.clone() };
-                (size, BlobContent::Arriving(Box::new(arriving)))
-            }
-        };
+        let (size, content) = registry.fills.join(request).await?;
         Ok(PulledBlob { digest: digest.clone(), size, cache: CacheStatus::Miss, content })
     }
 
@@ -219,6 +222,11 @@ impl Proxied {
         from: BlobFrom,
     ) -> Result<entrepot_upstream::BlobResponse, entrepot_upstream::Error> {
         self.metrics.count_upstream(self.remote.get_blob(&self.upstream_name, digest, from).await)
+    }
+
+    /// The size of a blob as the upstream tells it, in bytes; `None` when it is there and its size is not told.
+    pub(crate) async fn told_blob_size(&self, digest: &Digest) -> Result<Option<u64>, entrepot_upstream::Error> {
+        self.metrics.count_upstream(self.remote.head_blob(&self.upstream_name, digest).await)
     }
 
     /// Whether the upstream serves the blob under this repository: without that, bytes that came through another one are not its own.

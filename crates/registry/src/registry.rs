@@ -9,6 +9,7 @@ use entrepot_upstream::{Remotes, Via};
 
 use crate::content::Listing;
 use crate::content::PulledManifest;
+use crate::created::Dates;
 use crate::fill::Fills;
 use crate::flight::Flights;
 use crate::proxied::Proxied;
@@ -62,6 +63,7 @@ pub struct Registry {
     pub(crate) tasks: Tasks,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) fills: Arc<Fills>,
+    pub(crate) dates: Dates,
     pub(crate) manifest_flights: Flights<String, PulledManifest>,
     pub(crate) remotes: Remotes,
     /// By what other caches recognise this one, anew at each start.
@@ -74,13 +76,14 @@ impl Registry {
         let Parts { own, cache, remotes, clock, limits, settings, metrics, tasks } = parts;
         Arc::new(Self {
             fills: Arc::new(Fills::new(
-                own.clone(),
-                cache.clone(),
+                (own.clone(), cache.clone()),
                 clock.clone(),
                 limits,
+                settings.cache.orphan_fills_max,
                 metrics.clone(),
                 tasks.clone(),
             )),
+            dates: Dates::default(),
             manifest_flights: Flights::new(tasks.clone()),
             sessions: Arc::new(Sessions::default()),
             own,
@@ -145,6 +148,15 @@ impl Registry {
         let unknown = |source| Error::UpstreamUnknown { name: name.clone(), source };
         let remote = self.remotes.resolve(host).map_err(unknown)?;
         Proxied::new(name, remote, &repository, via, Arc::clone(&self.metrics))
+    }
+
+    /// The repository that something is cached under, if an upstream stands for it still.
+    pub(crate) fn cached(&self, cached_name: &RepositoryName) -> Option<Proxied> {
+        let (origin, repository) = cached_name.split_first()?;
+        let listed = self.remotes.listed().into_iter().find(|remote| remote.origin() == origin);
+        let remote = listed.or_else(|| self.remotes.resolve(origin).ok())?;
+        let name = cached_name.below(PROXY_PREFIX).ok()?;
+        Proxied::new(&name, remote, &repository, Via::default(), Arc::clone(&self.metrics)).ok()
     }
 
     /// The names of the hosted repositories, in order.

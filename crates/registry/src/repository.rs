@@ -5,6 +5,7 @@ use std::sync::Arc;
 use entrepot_metadata::{BlobLink, MetadataStore};
 use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
 
+use crate::admission::{Admission, Admitted};
 use crate::content::{BlobContent, CacheStatus, PulledBlob, PulledManifest};
 use crate::proxied::Proxied;
 use crate::registry::Store;
@@ -52,10 +53,23 @@ impl Repository {
         }
     }
 
+    /// What the rules of the operator say about this repository.
+    pub(crate) const fn admission<'a>(&'a self, proxied: &'a Proxied) -> Admission<'a> {
+        Admission::new(&self.registry, proxied, &self.name)
+    }
+
     /// The manifest of a tag or digest.
     pub async fn manifest(&self, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.manifest(&self.registry, reference).await,
+            Kind::Proxied(proxied) => {
+                let admission = self.admission(proxied);
+                let admitted = admission.reference(reference).await?;
+                let pulled = proxied.manifest(&self.registry, reference).await?;
+                if admitted == Admitted::SoFar {
+                    admission.manifest(reference, &pulled.manifest).await?;
+                }
+                Ok(pulled)
+            }
             Kind::Hosted => {
                 let found = stored_manifest(&*self.registry.own.metadata, &self.name, reference).await?;
                 let Some(manifest) = found else {
@@ -70,7 +84,10 @@ impl Repository {
     /// A blob, to be read.
     pub async fn blob(&self, digest: &Digest) -> Result<PulledBlob, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.blob(&self.registry, digest).await,
+            Kind::Proxied(proxied) => {
+                self.admission(proxied).blob(digest).await?;
+                proxied.blob(&self.registry, digest).await
+            }
             Kind::Hosted => {
                 let link = self.blob_link(digest).await?;
                 open_linked(&self.registry.own, link, CacheStatus::Own).await
@@ -81,7 +98,10 @@ impl Repository {
     /// The size of a blob in bytes, and where that is known from. Cheaper than [`Self::blob`]: nothing is fetched for it.
     pub async fn blob_size(&self, digest: &Digest) -> Result<(u64, CacheStatus), Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.blob_size(&self.registry, digest).await,
+            Kind::Proxied(proxied) => {
+                self.admission(proxied).blob(digest).await?;
+                proxied.blob_size(&self.registry, digest).await
+            }
             Kind::Hosted => {
                 let link = self.blob_link(digest).await?;
                 // The row alone would promise bytes that a damaged disk may not have: a push skips what HEAD confirms.

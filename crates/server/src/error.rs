@@ -186,6 +186,9 @@ fn describe(error: &Error) -> ErrorResponse {
         Error::UpstreamSizeMismatch { .. } | Error::UpstreamDigestMismatch { .. } | Error::FillBroken { .. } => {
             of(ErrorCode::UNAVAILABLE).with_status(StatusCode::BAD_GATEWAY)
         }
+        Error::ConfigUnreadable { .. } => of(ErrorCode::UNAVAILABLE).with_status(StatusCode::BAD_GATEWAY),
+        Error::NoRoom { .. } => disk_full(),
+        Error::BlobSizeUntold { .. } => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_LATER),
         Error::BlobDamaged { .. } => of(ErrorCode::UNKNOWN),
         Error::Blobs(error) => describe_blobs(error),
         Error::Metadata(error) => describe_metadata(error),

@@ -4,11 +4,15 @@ mod content;
 mod doors;
 mod faults;
 mod fills;
+mod policy;
+mod sharing;
+mod table;
 
 use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_oci::Digest;
+use entrepot_registry::ProxySettings;
 use entrepot_testkit::{FakeUpstream, Image, Seen};
 use entrepot_upstream::{Timeouts, UpstreamConfig};
 use reqwest::{Method, Response, StatusCode};
@@ -31,8 +35,18 @@ impl Port {
         Self::with(|_| {}).await
     }
 
-    /// With a configuration of the upstream other than the plainest. Timeouts are short: loopback is fast.
+    /// With a configuration of the upstream other than the plainest.
     async fn with(configure: impl FnOnce(&mut UpstreamConfig)) -> Self {
+        Self::set_up(configure, ProxySettings::default()).await
+    }
+
+    /// With what an operator may say about pulling through.
+    async fn under(settings: ProxySettings) -> Self {
+        Self::set_up(|_| {}, settings).await
+    }
+
+    /// Timeouts are short: loopback is fast.
+    async fn set_up(configure: impl FnOnce(&mut UpstreamConfig), settings: ProxySettings) -> Self {
         let upstream = FakeUpstream::start().await;
         let mut config = UpstreamConfig::new(NAME, upstream.url().parse().unwrap());
         configure(&mut config);
@@ -40,9 +54,9 @@ impl Port {
             connect: Duration::from_secs(2),
             first_byte: Duration::from_secs(2),
             stall: Duration::from_secs(1),
-            document: Duration::from_secs(5),
+            document: Duration::from_secs(2),
         };
-        let setup = Setup { upstreams: vec![config], timeouts: Some(timeouts), ..Setup::default() };
+        let setup = Setup { upstreams: vec![config], timeouts: Some(timeouts), settings, ..Setup::default() };
         Self { upstream, registry: Running::with(setup).await }
     }
 

@@ -77,6 +77,29 @@ impl Running {
         self.restart().await;
     }
 
+    /// Restarts with other settings of pulling through.
+    pub(crate) async fn replace_settings(&mut self, settings: ProxySettings) {
+        self.setup.settings = settings;
+        self.restart().await;
+    }
+
+    /// Everything that is counted, as a scrape reads it.
+    pub(crate) async fn metrics(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = std::sync::Arc::clone(&self.assembly().metrics);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        let serving = self.assembly().tasks.spawn(entrepot_server::serve_metrics(listener, metrics, shutdown));
+        let url = format!("http://{address}/metrics");
+        let text = client().get(url).send().await.unwrap().text().await.unwrap();
+        drop(stop);
+        serving.await.unwrap();
+        text
+    }
+
     /// The folder that everything is stored in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

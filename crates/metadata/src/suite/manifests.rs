@@ -1,7 +1,7 @@
 //! Cases about manifests: pushing without conditions, looking up, deleting.
 
 use bytes::Bytes;
-use entrepot_oci::{Algorithm, MANIFEST_BYTES_MAX, Manifest, MediaType};
+use entrepot_oci::{Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType};
 use serde_json::json;
 
 use super::sample::{
@@ -134,6 +134,28 @@ pub(super) async fn tell_the_size_of_what_they_name(store: &dyn MetadataStore) {
     assert_eq!(store.referenced_size(&name, &layers[0].digest).await.unwrap(), Some(layers[0].size));
     store.delete_manifest(&name, &digest_of(&image)).await.unwrap();
     assert_eq!(store.referenced_size(&name, &layers[0].digest).await.unwrap(), None);
+}
+
+pub(super) async fn are_found_by_what_they_name(store: &dyn MetadataStore) {
+    let name = repository("team/app");
+    let shared = blob("layer");
+    let images = ["one", "two"].map(|config| manifest(&image_document(config, std::slice::from_ref(&shared))));
+    for image in &images {
+        store_image(store, "team/app", image, &[]).await;
+    }
+    store_image(store, "team/app", &index(&[link_of(&images[0])]), &[]).await;
+    store_image(store, "elsewhere", &image("one"), &[]).await;
+    let naming =
+        async |repository, digest: &Digest, limit| store.naming_manifests(repository, digest, limit).await.unwrap();
+
+    let mut rows = images.each_ref().map(row);
+    rows.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
+    assert_eq!(naming(&name, &shared.digest, 10).await, rows);
+    assert_eq!(naming(&name, &shared.digest, 1).await, rows[..1]);
+    assert_eq!(naming(&name, &blob("two").digest, 10).await, [row(&images[1])]);
+    assert_eq!(naming(&name, &digest_of(&images[0]), 10).await, [row(&index(&[link_of(&images[0])]))]);
+    assert_eq!(naming(&name, &digest_of(&images[1]), 10).await, []);
+    assert_eq!(naming(&repository("elsewhere"), &shared.digest, 10).await, []);
 }
 
 pub(super) async fn of_four_mebibytes_are_whole(store: &dyn MetadataStore) {

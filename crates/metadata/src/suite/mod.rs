@@ -75,6 +75,7 @@ where
             outlive_their_deletion_elsewhere
             have_one_life_under_each_digest
             tell_the_size_of_what_they_name
+            are_found_by_what_they_name
             of_four_mebibytes_are_whole;
         tags:
             point_where_they_were_last_pushed

@@ -1,4 +1,8 @@
-//! The domain without HTTP: what only a clock of the test's own can show.
+//! The domain without HTTP: what only a clock or a disk of the test's own can show.
+
+mod faulty;
+mod passing;
+mod sharing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
