@@ -33,7 +33,7 @@ impl Repository {
         after: Option<Digest>,
     ) -> Result<Listing<Referrer>, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.referrers(subject, artifact_type, after).await,
+            Kind::Proxied(proxied) => proxied.referrers(&self.registry, subject, artifact_type, after).await,
             Kind::Hosted => self.stored_referrers(&self.registry.own, subject, artifact_type, after).await,
         }
     }
@@ -90,7 +90,7 @@ impl PageCut {
 }
 
 /// An upper bound of a referrer's size in JSON: every byte of its texts could need six (`\u00xx`).
-fn rendered_size_max(referrer: &Referrer) -> usize {
+pub(crate) fn rendered_size_max(referrer: &Referrer) -> usize {
     let escaped =
         |text: &str| text.len() + 5 * text.bytes().filter(|byte| matches!(byte, 0..=31 | b'"' | b'\\')).count();
     let annotations: usize =
