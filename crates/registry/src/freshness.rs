@@ -107,7 +107,8 @@ fn stretched(fresh_for: Duration, budget: Option<Budget>) -> Duration {
         return fresh_for;
     }
     // `missing` of `limit` is 0 at a fifth of the budget and 1 at its end.
-    let milliseconds = fresh_for.as_millis() * u128::from(BUDGET_STRETCH_MAX - 1) * u128::from(missing);
+    let most = fresh_for.as_millis().saturating_mul(u128::from(BUDGET_STRETCH_MAX - 1));
+    let milliseconds = most.saturating_mul(u128::from(missing));
     let longer = Duration::from_millis(u64::try_from(milliseconds / u128::from(limit)).unwrap_or(u64::MAX));
     fresh_for.saturating_add(longer.min(window))
 }
