@@ -4,11 +4,13 @@ mod content;
 mod doors;
 mod faults;
 mod fills;
+mod freshness;
 
 use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_oci::Digest;
+use entrepot_registry::{Freshness, ProxySettings};
 use entrepot_testkit::{FakeUpstream, Image, Seen};
 use entrepot_upstream::{Timeouts, UpstreamConfig};
 use reqwest::{Method, Response, StatusCode};
@@ -31,8 +33,13 @@ impl Port {
         Self::with(|_| {}).await
     }
 
-    /// With a configuration of the upstream other than the plainest. Timeouts are short: loopback is fast.
+    /// With a configuration of the upstream other than the plainest.
     async fn with(configure: impl FnOnce(&mut UpstreamConfig)) -> Self {
+        Self::open_with(configure, ProxySettings::default()).await
+    }
+
+    /// Timeouts are short: loopback is fast.
+    async fn open_with(configure: impl FnOnce(&mut UpstreamConfig), settings: ProxySettings) -> Self {
         let upstream = FakeUpstream::start().await;
         let mut config = UpstreamConfig::new(NAME, upstream.url().parse().unwrap());
         configure(&mut config);
@@ -42,7 +49,7 @@ impl Port {
             stall: Duration::from_secs(1),
             document: Duration::from_secs(5),
         };
-        let setup = Setup { upstreams: vec![config], timeouts: Some(timeouts), ..Setup::default() };
+        let setup = Setup { upstreams: vec![config], timeouts: Some(timeouts), settings, ..Setup::default() };
         Self { upstream, registry: Running::with(setup).await }
     }
 
@@ -52,6 +59,20 @@ impl Port {
         let image = Image::new(7, layer_sizes);
         image.load_into(&port.upstream, REPOSITORY, "1");
         (port, image)
+    }
+
+    /// The same, where no tag is believed without asking.
+    async fn confirming(layer_sizes: &[usize]) -> (Self, Image) {
+        let freshness = Freshness { fresh_for: Some(Duration::ZERO), ..Freshness::default() };
+        let settings = ProxySettings { freshness, ..ProxySettings::default() };
+        let port = Self::open_with(|_| {}, settings).await;
+        let image = Image::new(7, layer_sizes);
+        image.load_into(&port.upstream, REPOSITORY, "1");
+        (port, image)
+    }
+
+    fn tags_url(&self) -> String {
+        self.registry.url(&format!("/v2/proxy/{NAME}/{REPOSITORY}/tags/list"))
     }
 
     fn manifest_url(&self, reference: &str) -> String {
