@@ -20,6 +20,9 @@ pub const REFERRERS_PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// How many referrers are read from the metadata store at a time.
 pub(crate) const REFERRERS_BATCH: usize = 100;
 
+/// How many cached tags are read from the metadata store at a time, at least, to be merged with those of an upstream.
+pub(crate) const TAGS_BATCH: usize = 100;
+
 /// How many repositories that hold a blob are tried for a mount without a source.
 pub(crate) const MOUNT_SOURCES_MAX: usize = 8;
 

@@ -8,10 +8,10 @@ use entrepot_oci::{Digest, Referrer, Tag};
 
 use super::Proxied;
 use crate::content::Listing;
-use crate::limits::{LIST_FRESH_FOR, REFERRERS_BATCH};
+use crate::limits::{LIST_FRESH_FOR, REFERRERS_BATCH, TAGS_BATCH};
 use crate::lists::PageCut;
 use crate::memory::{Listed, Lists, Question, Subject};
-use crate::{Error, OnUpstream404, PAGE_MAX, Registry};
+use crate::{Error, OnUpstream404, Registry};
 
 /// What an upstream lists.
 enum Consulted<T> {
@@ -137,10 +137,22 @@ impl Proxied {
         }
         let flight = {
             let (proxied, registry) = (self.clone(), Arc::clone(registry));
-            let (lists, question) = (Arc::clone(lists), question.clone());
+            let (lists, question, stands_in) = (Arc::clone(lists), question.clone(), last.is_some());
             move || async move {
+                // Whoever looked before the last flight landed, and is too late for it, need not ask what it was told.
+                if let Some(listed) = lists.remembered.fresh(&question, registry.clock.now()) {
+                    return Ok(listed);
+                }
                 let entries = ask(proxied.clone()).await;
                 proxied.remember(&registry, &question, &entries);
+                if let (Err(error), true) = (&entries, stands_in) {
+                    // Once, for everybody who is answered; where nothing stands in, the failure is the answer and logged with it.
+                    tracing::warn!(
+                        repository.name = %proxied.name, remote.name = proxied.remote.name(),
+                        error = error as &dyn std::error::Error,
+                        "the upstream did not give a list: what is known of it is answered as stale"
+                    );
+                }
                 let listed = Listed { entries: entries?.into(), at: registry.clock.now() };
                 lists.put(question, listed.clone(), LIST_FRESH_FOR);
                 Ok(listed)
@@ -176,7 +188,7 @@ impl Proxied {
     ) -> Result<Vec<Tag>, Error> {
         let mut kept = Vec::new();
         loop {
-            let wanted = (limit - kept.len()).min(PAGE_MAX + 1);
+            let wanted = (limit - kept.len()).max(TAGS_BATCH);
             let batch = self.cached_tags(registry, after.take(), wanted).await?;
             let is_last = batch.len() < wanted;
             after = batch.last().cloned();

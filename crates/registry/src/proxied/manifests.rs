@@ -38,16 +38,19 @@ impl Proxied {
         let Some(cached) = self.cached_tag(registry, tag).await? else {
             return self.cold_manifest(registry, TagOrDigest::Tag(tag.clone())).await;
         };
-        let freshness = self.freshness(registry, tag);
-        let budget = self.remote.rate_limit().and_then(Budget::told);
-        match freshness.standing(cached.confirmed_at, registry.clock.now(), budget) {
+        match self.standing(registry, tag, &cached) {
             Standing::Fresh => {
                 self.metrics.tags_believed.inc();
                 Ok(PulledManifest { manifest: cached.manifest, cache: CacheStatus::Hit, warning: None })
             }
-            Standing::Due => self.due_manifest(registry, tag, cached, &freshness).await,
+            Standing::Due => self.due_manifest(registry, tag, cached).await,
             Standing::Expired => self.cold_manifest(registry, TagOrDigest::Tag(tag.clone())).await,
         }
+    }
+
+    fn standing(&self, registry: &Registry, tag: &Tag, cached: &CachedTag) -> Standing {
+        let budget = self.remote.rate_limit().and_then(Budget::told);
+        self.freshness(registry, tag).standing(cached.confirmed_at, registry.clock.now(), budget)
     }
 
     pub(super) fn freshness(&self, registry: &Registry, tag: &Tag) -> Freshness {
@@ -69,11 +72,7 @@ impl Proxied {
     }
 
     /// Asks the upstream, together with whoever is asking it the same.
-    pub(super) async fn ask_together(
-        &self,
-        registry: &Arc<Registry>,
-        reference: &TagOrDigest,
-    ) -> Result<PulledManifest, Error> {
+    async fn ask_together(&self, registry: &Arc<Registry>, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
         let question = self.question(Subject::Manifest(reference.clone()));
         registry.manifest_flights.join(question, || self.flight(registry, reference)).await
     }
@@ -84,7 +83,31 @@ impl Proxied {
         reference: &TagOrDigest,
     ) -> impl Future<Output = Result<PulledManifest, Error>> + Send + 'static {
         let (proxied, registry, reference) = (self.clone(), Arc::clone(registry), reference.clone());
-        async move { proxied.ask(&registry, &reference).await }
+        async move {
+            // Whoever looked before the last flight landed, and is too late for it, need not ask what it was told.
+            match proxied.landed_meanwhile(&registry, &reference).await? {
+                Some(pulled) => Ok(pulled),
+                None => proxied.ask(&registry, &reference).await,
+            }
+        }
+    }
+
+    /// What is cached by now and needs no question.
+    async fn landed_meanwhile(
+        &self,
+        registry: &Registry,
+        reference: &TagOrDigest,
+    ) -> Result<Option<PulledManifest>, Error> {
+        let manifest = match reference {
+            TagOrDigest::Digest(digest) => registry.cache.metadata.manifest(&self.cached_name, digest).await?,
+            TagOrDigest::Tag(tag) => {
+                let cached = self.cached_tag(registry, tag).await?;
+                cached
+                    .filter(|cached| self.standing(registry, tag, cached) == Standing::Fresh)
+                    .map(|cached| cached.manifest)
+            }
+        };
+        Ok(manifest.map(|manifest| PulledManifest { manifest, cache: CacheStatus::Hit, warning: None }))
     }
 
     /// A cached tag whose window is over. What the upstream says within a moment counts, and otherwise the cached one stands in.
@@ -93,21 +116,22 @@ impl Proxied {
         registry: &Arc<Registry>,
         tag: &Tag,
         cached: CachedTag,
-        freshness: &Freshness,
     ) -> Result<PulledManifest, Error> {
+        let freshness = self.freshness(registry, tag);
         let reference = TagOrDigest::Tag(tag.clone());
         let question = self.question(Subject::Manifest(reference.clone()));
         if let Some(refusal) = registry.memory.refusals.fresh(&question, registry.clock.now()) {
             self.metrics.refusals_repeated.inc();
-            return self.stand_in(cached, freshness, self.refused(refusal, &question.1));
+            return self.stand_in(cached, &freshness, self.refused(refusal, &question.1));
         }
         let flight = || self.flight(registry, &reference);
         match registry.manifest_flights.join_within(question, self.patience(registry), flight).await {
             Some(Ok(pulled)) => Ok(pulled),
-            Some(Err(error)) => self.stand_in(cached, freshness, error),
+            Some(Err(error)) => self.stand_in(cached, &freshness, error),
             None => {
                 self.lose_patience(registry);
-                Ok(cached.stale(format!("{} has not answered yet, this is the last known answer", self.remote.name())))
+                let reason = format!("{} has not answered yet, this is the last known answer", self.remote.name());
+                Ok(cached.stale(&reason))
             }
         }
     }
@@ -115,18 +139,18 @@ impl Proxied {
     /// The cached tag in the place of an answer, where the upstream could not be asked or its 404 is not taken for an order.
     fn stand_in(&self, cached: CachedTag, freshness: &Freshness, error: Error) -> Result<PulledManifest, Error> {
         let upstream = self.remote.name();
-        let warning = match (error.root(), freshness.on_upstream_404) {
+        let reason = match (error.root(), freshness.on_upstream_404) {
             (Error::ManifestUnknown { .. }, OnUpstream404::Keep) => format!("{upstream} no longer has this tag"),
             (Error::Upstream { .. } | Error::Interrupted, _) => {
                 format!("{upstream} could not be asked, this is the last known answer")
             }
             _ => return Err(error),
         };
-        Ok(cached.stale(warning))
+        Ok(cached.stale(&reason))
     }
 
     /// Asks the upstream for a manifest, and remembers how that ended.
-    async fn ask(&self, registry: &Registry, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
+    pub(super) async fn ask(&self, registry: &Registry, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
         let outcome = match reference {
             TagOrDigest::Digest(_) => self.fetch(registry, reference, None).await,
             TagOrDigest::Tag(tag) => self.ask_for_tag(registry, tag, reference).await,
@@ -248,7 +272,7 @@ impl Proxied {
 }
 
 impl CachedTag {
-    fn stale(self, reason: String) -> PulledManifest {
+    fn stale(self, reason: &str) -> PulledManifest {
         let warning = Some(format!("stale: {reason}"));
         PulledManifest { manifest: self.manifest, cache: CacheStatus::Stale, warning }
     }

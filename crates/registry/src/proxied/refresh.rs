@@ -41,20 +41,19 @@ impl Proxied {
             TagOrDigest::Digest(digest) => metadata.manifest(&self.cached_name, digest).await?.map(|row| row.digest),
         };
         let subject = Subject::Manifest(reference.clone());
-        let asked = match (reference, &before) {
-            (TagOrDigest::Digest(digest), Some(_)) => {
-                self.forget_answers(registry);
-                let head = self.remote.head_manifest(&self.upstream_name, reference, Some(digest)).await;
-                let head = self.metrics.count_upstream(head).map_err(|error| self.error_of(error, &subject));
-                head.map(|_head| digest.clone())
-            }
-            _ => {
-                // An answer that was asked for before this order does not count; and one after the other, an old one cannot undo a
-                // new one.
-                registry.manifest_flights.ended(&self.question(subject)).await;
-                self.forget_answers(registry);
-                self.ask_together(registry, reference).await.map(|pulled| pulled.manifest.digest)
-            }
+        let asked = if let (TagOrDigest::Digest(digest), Some(_)) = (reference, &before) {
+            self.forget_answers(registry);
+            let head = self.remote.head_manifest(&self.upstream_name, reference, Some(digest)).await;
+            let head = self.metrics.count_upstream(head).map_err(|error| self.error_of(error, &subject));
+            head.map(|_head| digest.clone())
+        } else {
+            // An answer that was asked for before this order does not count, and must not undo what comes of it.
+            registry.manifest_flights.ended(&self.question(subject)).await;
+            self.forget_answers(registry);
+            let (proxied, shared, reference) = (self.clone(), Arc::clone(registry), reference.clone());
+            // A task of its own: who orders and leaves has ordered.
+            let asking = registry.tasks.spawn(async move { proxied.ask(&shared, &reference).await });
+            asking.await.map_err(|_| Error::Interrupted)?.map(|pulled| pulled.manifest.digest)
         };
         let after = match asked {
             Ok(digest) => Some(digest),

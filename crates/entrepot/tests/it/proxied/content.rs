@@ -86,9 +86,8 @@ async fn a_hundred_clients_that_ask_for_a_tag_cause_one_head_and_one_get() {
     for response in responses {
         assert_eq!(response.bytes().await.unwrap(), image.manifest.bytes);
     }
-    // Clients that came after the first flight had landed made another; each flight asks once.
-    let heads = port.upstream.count(|seen| seen.is_head() && seen.is_manifest());
-    assert!(heads < 5, "{heads} HEADs for 100 clients");
+    // Also those that came after the flight had landed.
+    assert_eq!(port.upstream.count(|seen| seen.is_head() && seen.is_manifest()), 1);
     assert_eq!(port.upstream.count(|seen| seen.is_get() && seen.is_manifest()), 1);
 }
 

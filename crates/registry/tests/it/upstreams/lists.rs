@@ -61,7 +61,7 @@ async fn all_pages_of_a_list_cost_one_question_and_follow_each_other() {
     assert_eq!(repository.tags(None, 0).await.unwrap().entries, []);
     // A minute later it is asked for again.
     port.upstream.put_tag(REPOSITORY, "t050", &image.manifest.digest);
-    port.clock.advance(MINUTE - SECOND);
+    port.clock.advance(59 * SECOND);
     assert_eq!(port.tags().await.unwrap().0[0], "t100");
     port.clock.advance(SECOND);
     assert_eq!(port.tags().await.unwrap().0[0], "t050");

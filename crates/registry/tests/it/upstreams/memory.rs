@@ -15,7 +15,7 @@ async fn a_404_is_repeated_for_a_while_and_then_asked_again() {
         let refused = port.pull(reference).await.unwrap_err();
         assert!(matches!(refused.root(), Error::ManifestUnknown { .. }), "{reference}: {refused}");
         let once = asked();
-        port.clock.advance(seconds * SECOND - SECOND);
+        port.clock.advance((seconds - 1) * SECOND);
         assert!(matches!(port.pull(reference).await.unwrap_err().root(), Error::ManifestUnknown { .. }));
         assert_eq!(asked(), once, "{reference}");
         port.clock.advance(SECOND);
@@ -68,7 +68,7 @@ async fn a_private_repository_is_not_asked_for_again_for_a_minute() {
     port.upstream.when(|_| true).reply(|_| Reply::error(403, "DENIED", "no"));
     port.pull("1").await.unwrap_err();
     let once = port.upstream.requests().len();
-    port.clock.advance(MINUTE - SECOND);
+    port.clock.advance(59 * SECOND);
     assert!(matches!(port.pull("1").await.unwrap_err().root(), Error::Upstream { .. }));
     assert_eq!(port.upstream.requests().len(), once);
     port.upstream.heal();
