@@ -238,7 +238,10 @@ pub enum ManifestError {
     #[error("manifest is not a valid document: {0}")]
     Json(#[source] serde_json::Error),
     /// Docker's schema 1, which has been superseded since 2016.
-    #[error("manifest is of Docker's schema 1, which is not supported: push or pull the image as schema 2 or OCI")]
+    #[error(
+        "manifest is of Docker's schema 1, which is too old and not supported: have the image rebuilt, or pushed again by a \
+         current client, as schema 2 or OCI"
+    )]
     Schema1,
     /// `schemaVersion` is not 2.
     #[error("manifest lacks \"schemaVersion\": 2")]

@@ -6,7 +6,10 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::{Error, Tasks};
 
@@ -14,8 +17,15 @@ type Outcome<T> = Option<Result<T, Arc<Error>>>;
 
 /// The pieces of work under way. The work belongs to the process: a client that leaves does not end it.
 pub(crate) struct Flights<Key, T> {
-    under_way: Arc<Mutex<HashMap<Key, watch::Receiver<Outcome<T>>>>>,
+    under_way: Arc<Mutex<HashMap<Key, Flight<T>>>>,
     tasks: Tasks,
+}
+
+/// A piece of work under way.
+#[derive(Clone)]
+struct Flight<T> {
+    outcome: watch::Receiver<Outcome<T>>,
+    began: Instant,
 }
 
 impl<Key, T> Flights<Key, T>
@@ -32,25 +42,43 @@ where
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let mut outcome = self.enter(key, work);
-        let arrived = outcome.wait_for(Option::is_some).await.map_err(|_| Error::Interrupted)?;
-        match arrived.as_ref() {
-            Some(Ok(value)) => Ok(value.clone()),
-            Some(Err(error)) => Err(Arc::clone(error).into()),
-            None => Err(Error::Interrupted),
+        self.enter(key, work).landed().await
+    }
+
+    /// The same, waited for no longer than until `patience` after the work began; `None` when it goes on beyond that.
+    pub(crate) async fn join_within<F>(
+        &self,
+        key: Key,
+        patience: Duration,
+        work: impl FnOnce() -> F,
+    ) -> Option<Result<T, Error>>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let flight = self.enter(key, work);
+        tokio::time::timeout_at(flight.began + patience, flight.landed()).await.ok()
+    }
+
+    /// Resolves when the work under `key` that is under way now, if any, has ended: what is joined after that began later.
+    pub(crate) async fn ended(&self, key: &Key) {
+        let flight = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        if let Some(flight) = flight {
+            // How it ended is for those who asked for it.
+            let _ = flight.landed().await;
         }
     }
 
-    fn enter<F>(&self, key: Key, work: impl FnOnce() -> F) -> watch::Receiver<Outcome<T>>
+    fn enter<F>(&self, key: Key, work: impl FnOnce() -> F) -> Flight<T>
     where
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = under_way.get(&key) {
-            return outcome.clone();
+        if let Some(flight) = under_way.get(&key) {
+            return flight.clone();
         }
-        let (sender, receiver) = watch::channel(None);
-        under_way.insert(key.clone(), receiver.clone());
+        let (sender, outcome) = watch::channel(None);
+        let flight = Flight { outcome, began: Instant::now() };
+        under_way.insert(key.clone(), flight.clone());
         let work = work();
         let departure = Departure { key, under_way: Arc::clone(&self.under_way) };
         self.tasks.spawn(async move {
@@ -59,14 +87,25 @@ where
             drop(departure);
             let _ = sender.send(Some(outcome));
         });
-        receiver
+        flight
+    }
+}
+
+impl<T: Clone> Flight<T> {
+    async fn landed(mut self) -> Result<T, Error> {
+        let arrived = self.outcome.wait_for(Option::is_some).await.map_err(|_| Error::Interrupted)?;
+        match arrived.as_ref() {
+            Some(Ok(value)) => Ok(value.clone()),
+            Some(Err(error)) => Err(Arc::clone(error).into()),
+            None => Err(Error::Interrupted),
+        }
     }
 }
 
 /// Takes the work out of the list when it ends, also when it ends by a panic.
 struct Departure<Key: Eq + Hash, T> {
     key: Key,
-    under_way: Arc<Mutex<HashMap<Key, watch::Receiver<Outcome<T>>>>>,
+    under_way: Arc<Mutex<HashMap<Key, Flight<T>>>>,
 }
 
 impl<Key: Eq + Hash, T> Drop for Departure<Key, T> {
@@ -118,5 +157,26 @@ mod tests {
         let flights: Flights<&str, ()> = Flights::new(Tasks::default());
         assert!(matches!(flights.join("key", || async { Err(Error::ConditionFailed) }).await, Err(Error::Shared(_))));
         assert!(flights.join("key", || async { Ok(()) }).await.is_ok());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn patience_counts_from_when_the_work_began_and_the_work_goes_on() {
+        let flights: Flights<&str, u8> = Flights::new(Tasks::default());
+        let gate = Arc::new(Semaphore::new(0));
+        let join = || {
+            let gate = Arc::clone(&gate);
+            flights.join_within("key", Duration::from_secs(1), || async move {
+                let _permit = gate.acquire().await;
+                Ok(7)
+            })
+        };
+        let began = Instant::now();
+        assert!(join().await.is_none());
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        // Whoever comes later has nothing left to wait for.
+        assert!(join().await.is_none());
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        gate.add_permits(1);
+        flights.ended(&"key").await;
+        assert!(matches!(join().await, Some(Ok(7))));
     }
 }

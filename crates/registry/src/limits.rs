@@ -20,6 +20,9 @@ pub const REFERRERS_PAGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// How many referrers are read from the metadata store at a time.
 pub(crate) const REFERRERS_BATCH: usize = 100;
 
+/// How many cached tags are read from the metadata store at a time, at least, to be merged with those of an upstream.
+pub(crate) const TAGS_BATCH: usize = 100;
+
 /// How many repositories that hold a blob are tried for a mount without a source.
 pub(crate) const MOUNT_SOURCES_MAX: usize = 8;
 
@@ -57,6 +60,50 @@ pub(crate) const DATES_MAX: usize = 4096;
 
 /// How many manifests that name the same content are looked at to judge it. Beyond, none of the rest speaks for it.
 pub(crate) const NAMING_MANIFESTS_MAX: usize = 64;
+
+/// How long a client waits for a cached tag or list to be confirmed before it is answered as it is, marked as stale. Counted from
+/// when the upstream was asked: whoever joins later waits shorter.
+pub(crate) const REVALIDATION_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a failed confirmation of something cached is taken to go on: nobody waits for the upstream again before that.
+pub(crate) const FAILURE_MEMORY: Duration = Duration::from_secs(10);
+
+/// How long an upstream's word that it has no such tag or manifest is repeated without asking again.
+pub(crate) const NEGATIVE_MANIFEST: Duration = Duration::from_secs(30);
+
+/// How long an upstream's word that there is no such repository, or that it is private, is repeated without asking again.
+pub(crate) const NEGATIVE_REPOSITORY: Duration = Duration::from_mins(1);
+
+/// How long an upstream's word that it has no such blob is repeated without asking again. Short: it may be on its way there.
+pub(crate) const NEGATIVE_BLOB: Duration = Duration::from_secs(10);
+
+/// Refusals of upstreams that are remembered, each up to a few kilobytes. Beyond, the oldest is forgotten, and asked for again.
+pub(crate) const REFUSALS_MAX: usize = 4096;
+
+/// Upstreams that are remembered as silent. Beyond, the oldest is forgotten, and waited for again.
+pub(crate) const DOUBTS_MAX: usize = 1024;
+
+/// How long an upstream's list of tags or referrers is answered from without asking again.
+pub(crate) const LIST_FRESH_FOR: Duration = Duration::from_mins(1);
+
+/// Lists of tags, and as many of referrers, that are remembered. Beyond, the oldest is forgotten, and asked for again.
+pub(crate) const LISTS_MAX: usize = 1024;
+
+/// Bytes of all remembered lists of tags. Beyond, the oldest are forgotten. The longest list that an upstream may send fits.
+pub(crate) const TAG_LISTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of all remembered lists of referrers. Beyond, the oldest are forgotten; a list that is longer on its own is asked for
+/// each time.
+pub(crate) const REFERRER_LISTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A budget is low when less than one part of so many is left of it: then fresh windows grow.
+pub(crate) const BUDGET_LOW_PARTS: u64 = 5;
+
+/// How many times its length a fresh window has when nothing is left of the budget.
+pub(crate) const BUDGET_STRETCH_MAX: u64 = 10;
+
+/// After how long a budget is taken to be full again when its upstream does not tell: the window of Docker Hub.
+pub(crate) const BUDGET_WINDOW_DEFAULT: Duration = Duration::from_hours(6);
 
 /// How many idle uploads one step of the sweep ends.
 pub(crate) const SWEEP_BATCH: usize = 100;

@@ -57,7 +57,7 @@ impl Repository {
             Kind::Proxied(proxied) => {
                 // What refers to content that may not be pulled is as much of its business as the content.
                 self.admission(proxied).reference(&TagOrDigest::Digest(subject.clone())).await?;
-                proxied.referrers(subject, artifact_type, after).await
+                proxied.referrers(&self.registry, subject, artifact_type, after).await
             }
             Kind::Hosted => self.stored_referrers(&self.registry.own, subject, artifact_type, after).await,
         }
@@ -115,7 +115,7 @@ impl PageCut {
 }
 
 /// An upper bound of a referrer's size in JSON: every byte of its texts could need six (`\u00xx`).
-fn rendered_size_max(referrer: &Referrer) -> usize {
+pub(crate) fn rendered_size_max(referrer: &Referrer) -> usize {
     let escaped =
         |text: &str| text.len() + 5 * text.bytes().filter(|byte| matches!(byte, 0..=31 | b'"' | b'\\')).count();
     let annotations: usize =

@@ -15,6 +15,12 @@ pub struct Metrics {
     pub cache_misses: Counter,
     /// Pulls answered from the cache because the upstream could not be asked.
     pub cache_stale: Counter,
+    /// Pulls of tags answered within their fresh window, without a question to the upstream.
+    pub tags_believed: Counter,
+    /// Refusals and failures of upstreams that were repeated from memory, without asking again.
+    pub refusals_repeated: Counter,
+    /// Lists of tags and referrers answered from memory, without asking again.
+    pub lists_repeated: Counter,
     /// Fills that were started.
     pub fills_started: Counter,
     /// Fills that ended without a blob.
@@ -105,6 +111,21 @@ impl Metrics {
             "cache_stale",
             "Pulls answered from the cache while the upstream was away",
             self.cache_stale.clone(),
+        );
+        registry.register(
+            "tags_believed",
+            "Pulls of tags answered within their fresh window, without asking the upstream",
+            self.tags_believed.clone(),
+        );
+        registry.register(
+            "refusals_repeated",
+            "Refusals and failures of upstreams repeated from memory, without asking again",
+            self.refusals_repeated.clone(),
+        );
+        registry.register(
+            "lists_repeated",
+            "Lists of tags and referrers answered from memory, without asking again",
+            self.lists_repeated.clone(),
         );
         registry.register("fills_started", "Fills that were started", self.fills_started.clone());
         registry.register("fills_failed", "Fills that ended without a blob", self.fills_failed.clone());

@@ -3,21 +3,26 @@
 //! Content is kept under the upstream's own address (its *origin*), so that every name that leads to one registry shares one
 //! entry, and none survives the name being pointed elsewhere.
 //!
-//! Freshness today: a digest is believed for ever; a tag is confirmed by one HEAD, shared by all who ask at the time. Windows in which a
-//! tag needs no confirmation, and the spending of the upstream's budget, belong into [`Proxied::ask_for_tag`].
+//! This file has what a pull begins and ends with. Manifests and the freshness of tags are in `manifests.rs`, blobs in `blobs.rs`, tags
+//! and referrers in `lists.rs`, asking whatever the windows say in `refresh.rs`.
+
+mod blobs;
+mod lists;
+mod manifests;
+mod refresh;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use entrepot_metadata::{ManifestPush, ManifestRow, MissingOr, Page, ReferenceCheck, TagCondition};
-use entrepot_oci::{ByteRange, Digest, Referrer, RepositoryName, Tag, TagOrDigest};
-use entrepot_upstream::{BlobFrom, FetchedManifest, Remote, RemoteRepository, Via};
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
+use entrepot_upstream::{Remote, RemoteRepository, Via};
 
-use crate::content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
-use crate::fill::FillRequest;
-use crate::lists::PageCut;
-use crate::{Error, Metrics, Registry, SourceError};
+pub(crate) use self::blobs::advance;
+pub use self::refresh::Refreshed;
+use crate::content::{CacheStatus, PulledBlob, PulledManifest};
+use crate::limits::{FAILURE_MEMORY, REVALIDATION_PATIENCE};
+use crate::memory::{Question, Refusal, Subject};
+use crate::{Error, Metrics, Registry};
 
 /// A repository of another registry.
 #[derive(Clone, Debug)]
@@ -65,307 +70,129 @@ impl Proxied {
         &self.cached_name
     }
 
+    /// Pulls a manifest.
     pub(crate) async fn manifest(
         &self,
         registry: &Arc<Registry>,
         reference: &TagOrDigest,
     ) -> Result<PulledManifest, Error> {
-        if let TagOrDigest::Digest(digest) = reference
-            && let Some(manifest) = registry.cache.metadata.manifest(&self.cached_name, digest).await?
-        {
-            registry.metrics.cache_hits.inc();
-            return Ok(PulledManifest { manifest, cache: CacheStatus::Hit, warning: None });
-        }
-        let pulled = registry
-            .manifest_flights
-            .join(format!("{} {reference}", self.cached_name), || {
-                let (proxied, registry, reference) = (self.clone(), Arc::clone(registry), reference.clone());
-                async move { proxied.fetch_manifest(&registry, &reference).await }
-            })
-            .await?;
-        match pulled.cache {
-            CacheStatus::Own | CacheStatus::Hit => registry.metrics.cache_hits.inc(),
-            CacheStatus::Miss => registry.metrics.cache_misses.inc(),
-            CacheStatus::Stale => registry.metrics.cache_stale.inc(),
+        let pulled = match reference {
+            TagOrDigest::Digest(digest) => self.manifest_by_digest(registry, digest).await?,
+            TagOrDigest::Tag(tag) => self.manifest_by_tag(registry, tag).await?,
         };
+        self.pulled(pulled.cache);
         Ok(pulled)
     }
 
-    async fn fetch_manifest(&self, registry: &Registry, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
-        let TagOrDigest::Tag(tag) = reference else {
-            let fetched = self.metrics.count_upstream(self.remote.get_manifest(&self.upstream_name, reference).await);
-            let fetched = fetched.map_err(|error| self.manifest_error(error, reference))?;
-            return Ok(self.keep(registry, fetched, None).await);
+    /// Pulls a blob.
+    pub(crate) async fn blob(&self, registry: &Registry, digest: &Digest) -> Result<PulledBlob, Error> {
+        let pulled = self.stored_or_filled(registry, digest).await?;
+        self.pulled(pulled.cache);
+        Ok(pulled)
+    }
+
+    /// The size of a blob.
+    pub(crate) async fn blob_size(&self, registry: &Registry, digest: &Digest) -> Result<(u64, CacheStatus), Error> {
+        self.known_or_asked_size(registry, digest).await
+    }
+
+    /// Every manifest and blob that is answered passes here.
+    fn pulled(&self, cache: CacheStatus) {
+        match cache {
+            CacheStatus::Own | CacheStatus::Hit => self.metrics.cache_hits.inc(),
+            CacheStatus::Miss => self.metrics.cache_misses.inc(),
+            CacheStatus::Stale => self.metrics.cache_stale.inc(),
         };
-        match self.ask_for_tag(registry, tag, reference).await {
-            Err(error @ (Error::Upstream { .. } | Error::ManifestUnknown { .. })) => {
-                self.stale(registry, tag, error).await
+    }
+
+    /// Forgets what is remembered of the upstream's refusals and lists for this repository: the next question is asked again.
+    pub(crate) fn forget_answers(&self, registry: &Registry) {
+        registry.memory.forget_repository(&self.cached_name);
+    }
+
+    fn question(&self, subject: Subject) -> Question {
+        (self.cached_name.clone(), subject)
+    }
+
+    /// Repeats what the upstream refused a moment ago, when that is its word and not an outage.
+    fn check_refused(&self, registry: &Registry, question: &Question) -> Result<(), Error> {
+        let remembered = registry.memory.refusals.fresh(question, registry.clock.now());
+        match remembered.filter(Refusal::is_definite) {
+            Some(refusal) => {
+                self.metrics.refusals_repeated.inc();
+                Err(self.refused(refusal, &question.1))
             }
-            outcome => outcome,
+            None => Ok(()),
         }
     }
 
-    /// Where the tag points now, as the upstream says: one HEAD, and a GET only for a manifest that is not here yet.
-    async fn ask_for_tag(
-        &self,
-        registry: &Registry,
-        tag: &Tag,
-        reference: &TagOrDigest,
-    ) -> Result<PulledManifest, Error> {
-        let head = self.metrics.count_upstream(self.remote.head_manifest(&self.upstream_name, reference, None).await);
-        let head = head.map_err(|error| self.manifest_error(error, reference))?;
-        if let Some(digest) = head.digest {
-            if let Some(manifest) = registry.cache.metadata.manifest(&self.cached_name, &digest).await? {
-                let now = registry.clock.now();
-                registry.cache.metadata.confirm_tag(&self.cached_name, tag, &digest, now).await?;
-                return Ok(PulledManifest { manifest, cache: CacheStatus::Hit, warning: None });
+    /// Remembers how a question to the upstream ended, for whoever asks it next.
+    fn remember<T>(&self, registry: &Registry, question: &Question, outcome: &Result<T, Error>) {
+        let (memory, now) = (&registry.memory, registry.clock.now());
+        let refusal = match outcome {
+            Ok(_) => {
+                memory.refusals.forget(question);
+                memory.doubts.forget(&self.remote.origin().to_owned());
+                return;
             }
-            // By the digest that was just named: a tag that moves in between cannot mix two answers.
-            match self
-                .metrics
-                .count_upstream(self.remote.get_manifest(&self.upstream_name, &TagOrDigest::Digest(digest)).await)
-            {
-                Ok(fetched) => return Ok(self.keep(registry, fetched, Some(tag)).await),
-                Err(entrepot_upstream::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.manifest_error(error, reference)),
-            }
+            Err(error) => Refusal::of(error, &self.name),
+        };
+        let Some(refusal) = refusal.filter(Refusal::was_asked) else { return };
+        if refusal.is_silence() {
+            self.doubt(registry);
+        } else {
+            memory.doubts.forget(&self.remote.origin().to_owned());
         }
-        let fetched = self.metrics.count_upstream(self.remote.get_manifest(&self.upstream_name, reference).await);
-        let fetched = fetched.map_err(|error| self.manifest_error(error, reference))?;
-        Ok(self.keep(registry, fetched, Some(tag)).await)
+        if let Some(lifetime) = refusal.lifetime(&question.1) {
+            memory.refusals.put(question.clone(), refusal, 0, lifetime, now);
+        }
     }
 
-    /// Keeps a fetched manifest. That it could not be kept is no reason to withhold it: it has been verified.
-    async fn keep(&self, registry: &Registry, fetched: FetchedManifest, tag: Option<&Tag>) -> PulledManifest {
-        let FetchedManifest { manifest, digest } = fetched;
-        let row = ManifestRow {
-            digest: digest.clone(),
-            media_type: manifest.media_type().clone(),
-            bytes: manifest.bytes().clone(),
-        };
-        let push = ManifestPush {
-            repository: self.cached_name.clone(),
-            digest,
-            manifest,
-            tags: tag.cloned().into_iter().collect(),
-            references: ReferenceCheck::Lazy,
-            condition: TagCondition::None,
-            now: registry.clock.now(),
-        };
-        if let Err(error) = registry.cache.metadata.push_manifest(push).await {
+    /// Notes that the upstream says nothing; `false` when that was known.
+    fn doubt(&self, registry: &Registry) -> bool {
+        let (doubts, now) = (&registry.memory.doubts, registry.clock.now());
+        let origin = self.remote.origin().to_owned();
+        let is_new = doubts.fresh(&origin, now).is_none();
+        doubts.put(origin, (), 0, FAILURE_MEMORY, now);
+        is_new
+    }
+
+    /// How long a client waits for the upstream when something cached can stand in: not at all while the upstream says nothing.
+    /// It is asked nevertheless, and an answer that comes later is there for those who come later.
+    fn patience(&self, registry: &Registry) -> Duration {
+        let is_doubted = registry.memory.doubts.fresh(&self.remote.origin().to_owned(), registry.clock.now()).is_some();
+        if is_doubted { Duration::ZERO } else { REVALIDATION_PATIENCE }
+    }
+
+    /// Gives up waiting for the upstream and has something cached stand in.
+    fn lose_patience(&self, registry: &Registry) {
+        if self.doubt(registry) {
             tracing::warn!(
-                repository.name = %self.name, digest = %row.digest, error = &error as &dyn std::error::Error,
-                "a fetched manifest could not be cached and is passed on uncached"
+                repository.name = %self.name, remote.name = self.remote.name(),
+                "the upstream is slow to answer: what is cached is answered until it does"
             );
         }
-        PulledManifest { manifest: row, cache: CacheStatus::Miss, warning: None }
     }
 
-    /// What is cached of a tag whose upstream cannot say, or says that it is gone.
-    async fn stale(&self, registry: &Registry, tag: &Tag, error: Error) -> Result<PulledManifest, Error> {
-        let Some(manifest) = registry.cache.metadata.tagged_manifest(&self.cached_name, tag).await? else {
-            return Err(error);
+    /// The error that a refusal is to whoever asked for `subject`.
+    fn refused(&self, refusal: Refusal, subject: &Subject) -> Error {
+        let name = self.name.clone();
+        match (refusal, subject) {
+            (Refusal::Upstream(source), _) => Error::Upstream { name, source },
+            (Refusal::NotFound, Subject::Manifest(reference)) => {
+                Error::ManifestUnknown { name, reference: reference.clone() }
+            }
+            (Refusal::NotFound, Subject::Blob(digest)) => Error::BlobUnknown { name, digest: digest.clone() },
+            (Refusal::NotFound, Subject::Tags | Subject::Referrers(_)) => Error::RepositoryUnknown { name },
+        }
+    }
+
+    /// The error that an upstream's error is to whoever asked for `subject`.
+    fn error_of(&self, error: entrepot_upstream::Error, subject: &Subject) -> Error {
+        let refusal = match error {
+            entrepot_upstream::Error::NotFound { .. } => Refusal::NotFound,
+            other => Refusal::Upstream(Arc::new(other)),
         };
-        tracing::warn!(
-            repository.name = %self.name, %tag, remote.name = self.remote.name(), error = &error as &dyn std::error::Error,
-            "answered from the cache: the upstream did not confirm the tag"
-        );
-        let warning = match error {
-            Error::ManifestUnknown { .. } => format!("stale: {} no longer has this tag", self.remote.name()),
-            _ => format!("stale: {} could not be asked, this is the last known answer", self.remote.name()),
-        };
-        Ok(PulledManifest { manifest, cache: CacheStatus::Stale, warning: Some(warning) })
-    }
-
-    pub(crate) async fn blob(&self, registry: &Registry, digest: &Digest) -> Result<PulledBlob, Error> {
-        let store = &registry.cache;
-        if let Some(link) = store.metadata.blob(&self.cached_name, digest).await?
-            && let Some(reader) = store.blobs.open(digest).await?
-            && reader.size() == link.size
-        {
-            registry.metrics.cache_hits.inc();
-            let content = BlobContent::Stored(reader);
-            return Ok(PulledBlob { digest: link.digest, size: link.size, cache: CacheStatus::Hit, content });
-        }
-        registry.metrics.cache_misses.inc();
-        let request = FillRequest {
-            digest: digest.clone(),
-            described_size: store.metadata.referenced_size(&self.cached_name, digest).await?,
-            proxied: self.clone(),
-        };
-        let (size, content) = registry.fills.join(request).await?;
-        Ok(PulledBlob { digest: digest.clone(), size, cache: CacheStatus::Miss, content })
-    }
-
-    pub(crate) async fn blob_size(&self, registry: &Registry, digest: &Digest) -> Result<(u64, CacheStatus), Error> {
-        let store = &registry.cache;
-        if let Some(link) = store.metadata.blob(&self.cached_name, digest).await?
-            && store.blobs.size(digest).await? == Some(link.size)
-        {
-            return Ok((link.size, CacheStatus::Hit));
-        }
-        if let Some(size) = store.metadata.referenced_size(&self.cached_name, digest).await? {
-            return Ok((size, CacheStatus::Hit));
-        }
-        let size = self.metrics.count_upstream(self.remote.head_blob(&self.upstream_name, digest).await);
-        match size.map_err(|error| self.blob_error(error, digest))? {
-            Some(size) => Ok((size, CacheStatus::Miss)),
-            // The upstream keeps the size to itself: only a whole blob has a length.
-            None => Ok((self.blob(registry, digest).await?.size, CacheStatus::Miss)),
-        }
-    }
-
-    /// Asks the upstream for whatever it has of the blob from `from` on.
-    pub(crate) async fn ask_for_blob(
-        &self,
-        digest: &Digest,
-        from: BlobFrom,
-    ) -> Result<entrepot_upstream::BlobResponse, entrepot_upstream::Error> {
-        self.metrics.count_upstream(self.remote.get_blob(&self.upstream_name, digest, from).await)
-    }
-
-    /// The size of a blob as the upstream tells it, in bytes; `None` when it is there and its size is not told.
-    pub(crate) async fn told_blob_size(&self, digest: &Digest) -> Result<Option<u64>, entrepot_upstream::Error> {
-        self.metrics.count_upstream(self.remote.head_blob(&self.upstream_name, digest).await)
-    }
-
-    /// Whether the upstream serves the blob under this repository: without that, bytes that came through another one are not its own.
-    pub(crate) async fn confirm_blob(&self, digest: &Digest) -> Result<(), Error> {
-        let answer = self.metrics.count_upstream(self.remote.head_blob(&self.upstream_name, digest).await);
-        answer.map(|_size| ()).map_err(|error| self.blob_error(error, digest))
-    }
-
-    /// A range straight from the upstream. A part cannot be verified; the whole, which is being filled meanwhile, is.
-    pub(crate) async fn stream_range(&self, digest: &Digest, range: ByteRange) -> Result<ContentStream, Error> {
-        let response = self.ask_for_blob(digest, BlobFrom::Range(range)).await;
-        let response = response.map_err(|error| self.blob_error(error, digest))?;
-        let skipped = range.first().saturating_sub(response.first);
-        Ok(exactly(response.body.map_err(Into::into).boxed(), skipped, range.length()).boxed())
-    }
-
-    pub(crate) async fn tags(
-        &self,
-        registry: &Registry,
-        after: Option<Tag>,
-        limit: usize,
-    ) -> Result<Listing<Tag>, Error> {
-        let error = match self.metrics.count_upstream(self.remote.tags(&self.upstream_name).await) {
-            Ok(mut tags) => {
-                tags.sort_unstable();
-                tags.dedup();
-                let behind = after.map_or(0, |after| tags.partition_point(|tag| *tag <= after));
-                return Ok(Listing::from_overfull(tags.split_off(behind), limit));
-            }
-            Err(error) => error,
-        };
-        let page = Page { after, limit: limit + 1 };
-        match registry.cache.metadata.tags(&self.cached_name, &page).await? {
-            MissingOr::Found(tags) => {
-                let mut listing = Listing::from_overfull(tags, limit);
-                listing.warning =
-                    Some(format!("stale: {} could not be asked, these are the cached tags", self.remote.name()));
-                registry.metrics.cache_stale.inc();
-                Ok(listing)
-            }
-            MissingOr::Missing if matches!(error, entrepot_upstream::Error::NotFound { .. }) => {
-                Err(Error::RepositoryUnknown { name: self.name.clone() })
-            }
-            MissingOr::Missing => Err(self.upstream_error(error)),
-        }
-    }
-
-    pub(crate) async fn referrers(
-        &self,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-        after: Option<Digest>,
-    ) -> Result<Listing<Referrer>, Error> {
-        // An unreachable upstream is an error here: "no signatures" must not be a lie.
-        let referrers = self.metrics.count_upstream(self.remote.referrers(&self.upstream_name, subject).await);
-        let mut referrers = match referrers {
-            Ok(referrers) => referrers,
-            Err(entrepot_upstream::Error::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(self.upstream_error(error)),
-        };
-        referrers.sort_unstable_by(|one, other| one.digest.cmp(&other.digest));
-        referrers.retain(|referrer| {
-            artifact_type.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted))
-                && after.as_ref().is_none_or(|after| referrer.digest > *after)
-        });
-        let mut cut = PageCut::default();
-        cut.take(referrers);
-        Ok(cut.listing)
-    }
-
-    fn manifest_error(&self, error: entrepot_upstream::Error, reference: &TagOrDigest) -> Error {
-        match error {
-            entrepot_upstream::Error::NotFound { .. } => {
-                Error::ManifestUnknown { name: self.name.clone(), reference: reference.clone() }
-            }
-            other => self.upstream_error(other),
-        }
-    }
-
-    pub(crate) fn blob_error(&self, error: entrepot_upstream::Error, digest: &Digest) -> Error {
-        match error {
-            entrepot_upstream::Error::NotFound { .. } => {
-                Error::BlobUnknown { name: self.name.clone(), digest: digest.clone() }
-            }
-            other => self.upstream_error(other),
-        }
-    }
-
-    fn upstream_error(&self, error: entrepot_upstream::Error) -> Error {
-        Error::Upstream { name: self.name.clone(), source: Arc::new(error) }
-    }
-}
-
-/// Leaves out the first `skipped` bytes and passes on exactly `length`: fewer end with an error, more are not read.
-fn exactly<S>(source: S, skipped: u64, length: u64) -> impl Stream<Item = Result<Bytes, SourceError>> + Send
-where
-    S: Stream<Item = Result<Bytes, SourceError>> + Unpin + Send,
-{
-    futures_util::stream::try_unfold((source, skipped, length), |(mut source, mut skipped, missing)| async move {
-        if missing == 0 {
-            return Ok(None);
-        }
-        loop {
-            let Some(mut piece) = source.try_next().await? else {
-                return Err(format!("the upstream's answer ended {missing} bytes early").into());
-            };
-            skipped -= advance(&mut piece, skipped);
-            piece.truncate(usize::try_from(missing).unwrap_or(usize::MAX));
-            if !piece.is_empty() {
-                let missing = missing - piece.len() as u64;
-                return Ok(Some((piece, (source, skipped, missing))));
-            }
-        }
-    })
-}
-
-/// Cuts up to `count` bytes off the front, and says how many that were.
-pub(crate) fn advance(piece: &mut Bytes, count: u64) -> u64 {
-    let cut = usize::try_from(count).unwrap_or(usize::MAX).min(piece.len());
-    piece.advance(cut);
-    cut as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn passed_on(pieces: &'static [&'static str], skipped: u64, length: u64) -> Result<String, String> {
-        let source = futures_util::stream::iter(pieces).map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
-        let pieces: Vec<Bytes> =
-            exactly(source, skipped, length).try_collect().await.map_err(|error| error.to_string())?;
-        Ok(pieces.iter().map(|piece| String::from_utf8_lossy(piece)).collect())
-    }
-
-    #[tokio::test]
-    async fn a_range_is_passed_on_to_the_byte() {
-        assert_eq!(passed_on(&["abc", "def", "ghi"], 0, 4).await, Ok("abcd".into()));
-        assert_eq!(passed_on(&["abc", "def", "ghi"], 4, 3).await, Ok("efg".into()));
-        assert_eq!(passed_on(&["abc"], 1, 2).await, Ok("bc".into()));
-        assert!(passed_on(&["abc"], 1, 3).await.unwrap_err().contains("1 bytes early"));
+        self.refused(refusal, subject)
     }
 }

@@ -12,6 +12,7 @@ use crate::content::PulledManifest;
 use crate::created::Dates;
 use crate::fill::Fills;
 use crate::flight::Flights;
+use crate::memory::{Memory, Question};
 use crate::proxied::Proxied;
 use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
@@ -64,7 +65,9 @@ pub struct Registry {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) fills: Arc<Fills>,
     pub(crate) dates: Dates,
-    pub(crate) manifest_flights: Flights<String, PulledManifest>,
+    pub(crate) manifest_flights: Flights<Question, PulledManifest>,
+    /// What upstreams refused and listed.
+    pub(crate) memory: Memory,
     pub(crate) remotes: Remotes,
     /// By what other caches recognise this one, anew at each start.
     id: Box<str>,
@@ -85,6 +88,7 @@ impl Registry {
             )),
             dates: Dates::default(),
             manifest_flights: Flights::new(tasks.clone()),
+            memory: Memory::new(&tasks),
             sessions: Arc::new(Sessions::default()),
             own,
             cache,

@@ -209,13 +209,19 @@ fn describe_broken_source(error: &Error, source: &(dyn std::error::Error + Send 
 
 /// What an upstream did, as a client of ours may take it. Its challenge is never passed on: the client would answer it to us.
 fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
-    use entrepot_upstream::{Error as Upstream, Suspension};
+    use entrepot_upstream::{ContentError, Error as Upstream, Suspension};
     // The upstream's errors are written for people: they name it and what it did, and hold no secrets.
     let of = |code: ErrorCode, status: StatusCode| ErrorResponse::new(code, error.to_string()).with_status(status);
     match error {
         // 451: unavailable for legal reasons.
         Upstream::Rejected { status: 451, .. } | Upstream::AddressRefused { .. } => {
             of(ErrorCode::DENIED, StatusCode::FORBIDDEN)
+        }
+        // Not there for anybody, however often it is asked for.
+        Upstream::InvalidContent { reason: ContentError::Manifest(reason), .. }
+            if matches!(**reason, ManifestError::Schema1) =>
+        {
+            of(ErrorCode::MANIFEST_UNKNOWN, StatusCode::NOT_FOUND)
         }
         Upstream::NotFound { .. } | Upstream::Rejected { .. } => of(ErrorCode::MANIFEST_UNKNOWN, StatusCode::NOT_FOUND),
         Upstream::Denied { .. } => of(ErrorCode::NAME_UNKNOWN, StatusCode::NOT_FOUND),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_oci::{Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, TagOrDigest};
+use entrepot_oci::{Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, ManifestError, MediaType, TagOrDigest};
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 
@@ -86,10 +86,14 @@ impl Remote {
         let answer = self.ask(&manifest_ask(Method::GET, repository, reference)).await?;
         let mut answer = answer.success(self.timeouts()).await?;
         let bytes = answer.document(MANIFEST_BYTES_MAX, self.timeouts()).await?;
+        let parsed = Manifest::parse(bytes.clone(), answer.media_type().as_ref());
+        // The digest of a signed schema 1 leaves its signatures out: it is refused for what it is, not for a digest that seems wrong.
+        let invalid = |error| answer.invalid(ContentError::Manifest(Arc::new(error)));
+        if let Err(error @ ManifestError::Schema1) = parsed {
+            return Err(invalid(error));
+        }
         let digest = verify(reference, &bytes, &answer)?;
-        let manifest = Manifest::parse(bytes, answer.media_type().as_ref())
-            .map_err(|error| answer.invalid(ContentError::Manifest(Arc::new(error))))?;
-        Ok(FetchedManifest { manifest, digest })
+        Ok(FetchedManifest { manifest: parsed.map_err(invalid)?, digest })
     }
 }
 

@@ -4,6 +4,7 @@ mod content;
 mod doors;
 mod faults;
 mod fills;
+mod freshness;
 mod policy;
 mod sharing;
 mod table;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_oci::Digest;
-use entrepot_registry::ProxySettings;
+use entrepot_registry::{Freshness, ProxySettings};
 use entrepot_testkit::{FakeUpstream, Image, Seen};
 use entrepot_upstream::{Timeouts, UpstreamConfig};
 use reqwest::{Method, Response, StatusCode};
@@ -37,16 +38,16 @@ impl Port {
 
     /// With a configuration of the upstream other than the plainest.
     async fn with(configure: impl FnOnce(&mut UpstreamConfig)) -> Self {
-        Self::set_up(configure, ProxySettings::default()).await
+        Self::open_with(configure, ProxySettings::default()).await
     }
 
     /// With what an operator may say about pulling through.
     async fn under(settings: ProxySettings) -> Self {
-        Self::set_up(|_| {}, settings).await
+        Self::open_with(|_| {}, settings).await
     }
 
     /// Timeouts are short: loopback is fast.
-    async fn set_up(configure: impl FnOnce(&mut UpstreamConfig), settings: ProxySettings) -> Self {
+    async fn open_with(configure: impl FnOnce(&mut UpstreamConfig), settings: ProxySettings) -> Self {
         let upstream = FakeUpstream::start().await;
         let mut config = UpstreamConfig::new(NAME, upstream.url().parse().unwrap());
         configure(&mut config);
@@ -66,6 +67,20 @@ impl Port {
         let image = Image::new(7, layer_sizes);
         image.load_into(&port.upstream, REPOSITORY, "1");
         (port, image)
+    }
+
+    /// The same, where no tag is believed without asking.
+    async fn confirming(layer_sizes: &[usize]) -> (Self, Image) {
+        let freshness = Freshness { fresh_for: Some(Duration::ZERO), ..Freshness::default() };
+        let settings = ProxySettings { freshness, ..ProxySettings::default() };
+        let port = Self::open_with(|_| {}, settings).await;
+        let image = Image::new(7, layer_sizes);
+        image.load_into(&port.upstream, REPOSITORY, "1");
+        (port, image)
+    }
+
+    fn tags_url(&self) -> String {
+        self.registry.url(&format!("/v2/proxy/{NAME}/{REPOSITORY}/tags/list"))
     }
 
     fn manifest_url(&self, reference: &str) -> String {

@@ -4,6 +4,8 @@ mod faulty;
 mod passing;
 mod sharing;
 
+mod upstreams;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -26,6 +28,14 @@ const HOUR: Duration = Duration::from_hours(1);
 struct ManualClock(AtomicI64);
 
 impl ManualClock {
+    fn new() -> Self {
+        Self(AtomicI64::new(1_700_000_000_000))
+    }
+
+    fn step_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
@@ -50,7 +60,7 @@ impl House {
             blobs: Arc::new(MemoryStore::new()),
             metadata: Arc::new(SqliteStore::open(&folder.path().join(name)).unwrap()),
         };
-        let clock = Arc::new(ManualClock(AtomicI64::new(1_700_000_000_000)));
+        let clock = Arc::new(ManualClock::new());
         let registry = Registry::new(Parts {
             own: store("own.sqlite"),
             cache: store("cache.sqlite"),

@@ -112,10 +112,17 @@ async fn a_head_by_digest_that_announces_other_content_is_refused() {
 async fn c10_what_is_no_manifest_is_refused_with_a_clear_text() {
     let large = "x".repeat(MANIFEST_BYTES_MAX + 1);
     let chunked = large.clone();
-    let rows: [(Lie, &str); 8] = [
+    let rows: [(Lie, &str); 9] = [
         (Box::new(|_| Reply::page()), "a web page"),
         (Box::new(|_| Reply::content(MediaType::OCI_MANIFEST, "<html>")), "not a valid document"),
         (Box::new(|_| Reply::content(MediaType::DOCKER_SCHEMA1_SIGNED, r#"{"schemaVersion":1}"#)), "schema 1"),
+        // Announced under a digest that leaves the signatures out, as old registries do.
+        (
+            Box::new(|honest| {
+                honest.with_body(r#"{"schemaVersion":1}"#).header("content-type", MediaType::DOCKER_SCHEMA1_SIGNED)
+            }),
+            "schema 1",
+        ),
         (Box::new(|_| Reply::content("application/json", r#"{"schemaVersion":2,"manifests":[]}"#)), "neither by"),
         (Box::new(|_| Reply::content("application/x-tar", r#"{"schemaVersion":2}"#)), "not the type of a manifest"),
         (Box::new(|honest| honest.header("content-encoding", "gzip")), "gzip"),

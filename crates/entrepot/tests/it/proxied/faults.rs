@@ -1,5 +1,6 @@
 //! Upstreams that lie, break and refuse: nothing wrong is ever kept, or delivered whole.
 
+use entrepot_oci::MediaType;
 use entrepot_testkit::{Blob, Gate, Reply, Seen};
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -96,6 +97,24 @@ async fn a_digest_that_is_not_that_of_the_manifest_is_not_believed() {
     assert_eq!(response.bytes().await.unwrap(), image.manifest.bytes);
 }
 
+/// An image of Docker's schema 1, as old registries still have them.
+fn schema1(honest: Reply) -> Reply {
+    honest.with_body(r#"{"schemaVersion":1,"fsLayers":[]}"#).header("content-type", MediaType::DOCKER_SCHEMA1_SIGNED)
+}
+
+#[tokio::test]
+async fn an_image_of_schema_1_is_refused_with_what_to_do() {
+    let (port, _) = Port::with_image(&[10]).await;
+    port.upstream.when(Seen::is_manifest).reply(schema1);
+    let response = port.manifest("1").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    let message = body["errors"][0]["message"].as_str().unwrap();
+    for needle in [super::NAME, "schema 1", "too old", "have the image rebuilt"] {
+        assert!(message.contains(needle), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn what_an_upstream_refuses_with_is_told_as_what_it_means_to_our_client() {
     // C11: status of the upstream, ours, the code, and whether a time to come back is told.
@@ -111,6 +130,7 @@ async fn what_an_upstream_refuses_with_is_told_as_what_it_means_to_our_client() 
         (|_| Reply::error(403, "DENIED", "no"), StatusCode::NOT_FOUND, "NAME_UNKNOWN", ""),
         (|_| Reply::too_many_requests("7"), StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "7"),
         (|_| Reply::new(400), StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", ""),
+        (schema1, StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", ""),
         (|_| Reply::new(451), StatusCode::FORBIDDEN, "DENIED", ""),
         (|_| Reply::new(500), StatusCode::BAD_GATEWAY, "UNAVAILABLE", ""),
         (|_| Reply::new(502), StatusCode::BAD_GATEWAY, "UNAVAILABLE", ""),
@@ -166,7 +186,7 @@ async fn whatever_the_upstream_does_a_cached_tag_is_answered() {
         ("503", |_| Reply::new(503)),
     ];
     for (name, failure) in failures {
-        let (port, image) = Port::with_image(&[10]).await;
+        let (port, image) = Port::confirming(&[10]).await;
         port.manifest("1").await;
         port.upstream.when(Seen::is_manifest).reply(*failure);
         let response = port.manifest("1").await;
@@ -178,12 +198,14 @@ async fn whatever_the_upstream_does_a_cached_tag_is_answered() {
 
 #[tokio::test]
 async fn a_silent_upstream_is_given_up_and_the_cache_answers() {
-    let (port, image) = Port::with_image(&[10]).await;
+    let (port, image) = Port::confirming(&[10]).await;
     port.manifest("1").await;
     let gate = Gate::new();
     let held = gate.clone();
     port.upstream.when(|_| true).reply(move |honest| honest.silent(&held));
-    assert_eq!(port.manifest("1").await.bytes().await.unwrap(), image.manifest.bytes);
+    let response = port.manifest("1").await;
+    assert!(header(&response, "warning").contains("has not answered yet"), "{response:?}");
+    assert_eq!(response.bytes().await.unwrap(), image.manifest.bytes);
     assert_eq!(port.manifest("2").await.status(), StatusCode::GATEWAY_TIMEOUT);
     gate.open();
 }

@@ -149,13 +149,12 @@ async fn content_belongs_to_the_repository_that_it_came_through() {
     port.manifest("1").await;
     let layer = &image.layers[0];
     port.blob(&layer.digest).await;
-    let other =
-        |digest: &entrepot_oci::Digest| port.registry.url(&format!("/v2/proxy/{NAME}/other/app/blobs/{digest}"));
-    assert_eq!(port.get(other(&layer.digest)).await.status(), StatusCode::NOT_FOUND);
-    // Once the upstream says that it is there too, the bytes need not be fetched again.
-    port.upstream.put_blob("other/app", layer.bytes.clone());
+    let other = |repository: &str| port.registry.url(&format!("/v2/proxy/{NAME}/{repository}/blobs/{}", layer.digest));
+    assert_eq!(port.get(other("other/app")).await.status(), StatusCode::NOT_FOUND);
+    // Where the upstream says that it is there too, the bytes need not be fetched again.
+    port.upstream.put_blob("another/app", layer.bytes.clone());
     port.upstream.forget_requests();
-    assert_eq!(port.get(other(&layer.digest)).await.bytes().await.unwrap(), layer.bytes);
+    assert_eq!(port.get(other("another/app")).await.bytes().await.unwrap(), layer.bytes);
     assert_eq!(port.blob_gets(), 0);
 }
 
