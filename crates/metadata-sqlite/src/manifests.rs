@@ -61,11 +61,12 @@ pub(crate) fn naming(
     digest: &Digest,
     limit: usize,
 ) -> Result<Vec<ManifestRow>, Failure> {
-    const SQL: &str = "SELECT manifests.digest, media_type, bytes FROM manifests
+    // A manifest may name the content in several ways, and is one row of the answer.
+    const SQL: &str = "SELECT manifests.digest, media_type, bytes FROM manifest_references
+        JOIN manifests ON manifests.id = manifest
         JOIN manifest_contents ON manifest_contents.id = content
-        WHERE manifests.id IN (SELECT manifest FROM manifest_references
-            WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND target = ?2)
-        ORDER BY manifests.digest LIMIT ?3";
+        WHERE manifest_references.repository = (SELECT id FROM repositories WHERE name = ?1) AND target = ?2
+        GROUP BY manifest LIMIT ?3";
     let limit = query::row_limit(limit);
     query::all(connection, SQL, (repository.as_str(), digest.as_str(), limit), manifest_row)
 }

@@ -46,8 +46,8 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// When several manifests name it, any of them answers.
     async fn referenced_size(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, Error>;
 
-    /// Up to `limit` manifests that `repository` holds and that name the content `digest`, other than as their subject, in the order
-    /// of their digests. The content itself may not be here.
+    /// Up to `limit` manifests that `repository` holds and that name the content `digest`, other than as their subject, those that
+    /// it has held longest first. The content itself may not be here.
     async fn naming_manifests(
         &self,
         repository: &RepositoryName,
