@@ -78,6 +78,10 @@ impl Port {
     /// What failed is believed to go on for a while, and asked again then.
     async fn is_fresh_again(&self, image: &Image, fault: &str) {
         self.clock.advance(2 * MINUTE);
+        // Longer than any upstream may ask to be left alone.
+        tokio::time::pause();
+        tokio::time::advance(24 * 60 * MINUTE).await;
+        tokio::time::resume();
         assert_eq!(self.pulled().await, (image.manifest.digest.clone(), CacheStatus::Hit), "{fault}");
         assert_eq!(self.tags().await.unwrap(), (vec!["1".to_owned()], None), "{fault}");
     }
