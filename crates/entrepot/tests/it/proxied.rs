@@ -1,9 +1,12 @@
 //! Pulling through another registry, which is a real HTTP server on loopback that can be told to lie.
 
+mod circles;
 mod content;
 mod doors;
+mod errors;
 mod faults;
 mod fills;
+mod shapes;
 
 use std::time::Duration;
 
