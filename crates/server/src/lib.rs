@@ -7,6 +7,7 @@
 //! This crate knows no SQL, no object storage and no particular store.
 
 mod access_log;
+mod admin;
 mod api;
 mod blob_body;
 mod body;
@@ -31,6 +32,7 @@ mod respond;
 mod route;
 
 pub use access_log::RequestFacts;
+pub use admin::admin_router;
 pub use api::api;
 pub use connection::{ConnectionLimits, Peer};
 pub use error::ErrorResponse;
