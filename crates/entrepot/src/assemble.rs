@@ -131,7 +131,9 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         let registry = Arc::clone(&registry);
         move || probe(Arc::clone(&registry))
     });
-    let endpoints = entrepot_server::api(Arc::clone(&registry)).merge(health.router());
+    let endpoints = entrepot_server::api(Arc::clone(&registry))
+        .merge(entrepot_server::admin_router(Arc::clone(&registry)))
+        .merge(health.router());
     let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
     Ok(Assembly { registry, router, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }

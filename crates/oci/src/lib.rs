@@ -10,6 +10,7 @@
 mod descriptor;
 mod digest;
 mod error;
+mod image_reference;
 mod manifest;
 mod media_type;
 mod name;
@@ -19,6 +20,7 @@ mod referrers;
 pub use descriptor::{Annotations, Descriptor, DescriptorDigest};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use error::{ErrorBody, ErrorCode, ErrorEntry};
+pub use image_reference::{ImageReference, ImageReferenceError};
 pub use manifest::{MANIFEST_BYTES_MAX, MANIFEST_REFERENCES_MAX, Manifest, ManifestError, Reference, ReferenceKind};
 pub use media_type::{ManifestKind, MediaType, MediaTypeError};
 pub use name::{NAME_LENGTH_MAX, NameError, RepositoryName, TAG_LENGTH_MAX, Tag, TagError, TagOrDigest};

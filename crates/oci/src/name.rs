@@ -126,6 +126,11 @@ pub enum NameError {
 pub struct Tag(Arc<str>);
 
 impl Tag {
+    /// The tag that clients take where none is given.
+    pub fn latest() -> Self {
+        Self("latest".into())
+    }
+
     /// The text of the tag.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -133,16 +133,45 @@ impl Registry {
         Ok(Repository { registry: Arc::clone(self), name: name.clone(), kind })
     }
 
+    /// The name under which `name` of the registry at `authority` is pulled through: the same whatever the spelling of the
+    /// authority, so that whoever judges the name judges all of them.
+    ///
+    /// # Errors
+    /// When the authority names no registry that may be asked, or the name is too long to stand behind it.
+    pub fn name_behind(&self, authority: &str, name: &RepositoryName) -> Result<RepositoryName, Error> {
+        let unknown = |source| Error::UpstreamUnknown { name: name.clone(), source };
+        let remote = self.remotes.resolve_authority(authority).map_err(unknown)?;
+        let too_long = |_| Error::ProxyNameTooLong { name: name.clone() };
+        name.below(remote.name()).and_then(|name| name.below(PROXY_PREFIX)).map_err(too_long)
+    }
+
+    /// The name that a pull of `name` is about: where there is a root mirror, names that nobody has pushed to are its own.
+    ///
+    /// A hosted repository is never shadowed: what it lacks, it lacks.
+    ///
+    /// # Errors
+    /// As for [`Self::name_behind`], and when the store cannot say whether the repository exists.
+    pub async fn name_at_root(&self, name: &RepositoryName) -> Result<RepositoryName, Error> {
+        match &self.settings.root_mirror {
+            Some(mirror) if !Self::is_proxied(name) && !self.own.metadata.repository_exists(name).await? => {
+                self.name_behind(mirror, name)
+            }
+            _ => Ok(name.clone()),
+        }
+    }
+
+    /// Whether the name begins with `proxy/`, so that it is another registry's.
+    pub fn is_proxied(name: &RepositoryName) -> bool {
+        matches!(name.split_first(), Some((PROXY_PREFIX, _)))
+    }
+
     /// Whether the name may be written to, before anything else about it or about the request is judged: also a name whose
     /// registry may not be asked is a cache.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for names that begin with `proxy/`.
     pub fn check_writable(&self, name: &RepositoryName) -> Result<(), Error> {
-        match name.split_first() {
-            Some((PROXY_PREFIX, _)) => Err(Error::ReadOnly { name: name.clone() }),
-            _ => Ok(()),
-        }
+        if Self::is_proxied(name) { Err(Error::ReadOnly { name: name.clone() }) } else { Ok(()) }
     }
 
     fn proxied(&self, name: &RepositoryName, rest: &RepositoryName, via: Via) -> Result<Proxied, Error> {

@@ -39,6 +39,8 @@ pub struct RequestFacts {
     pub cache: Option<CacheStatus>,
     /// The name of the upstream behind the repository.
     pub upstream: Option<String>,
+    /// How the client spelled that it wants another registry's content: `path`, `namespace`, `mirror` or `root`.
+    pub door: Option<&'static str>,
 }
 
 /// What the log needs besides the request.
@@ -136,6 +138,7 @@ impl Exchange {
                 reference = known(&self.facts.reference),
                 digest = known(&self.facts.digest),
                 upstream = known(&self.facts.upstream),
+                door = self.facts.door,
                 user_agent = self.user_agent,
             },
             "{outcome}"
@@ -155,6 +158,7 @@ impl Drop for Exchange {
             bytes_received,
             duration,
             cache: self.facts.cache,
+            door: self.facts.door,
         });
         self.write_line(bytes_received, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     }

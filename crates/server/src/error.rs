@@ -1,20 +1,24 @@
 //! Errors as HTTP tells them: one mapping, exhaustive, from what happened in the domain to status, code and text.
 //!
-//! The client gets a code, a sentence that says what to do, and the request id; the log gets the whole chain, here, once.
+//! The client gets a code, a sentence that says what happened to which name and what to do next, and the request id at its end, where
+//! every client prints it; the log gets the whole chain under the same id, here, once.
 
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use entrepot_oci::{Algorithm, ErrorBody, ErrorCode, ErrorEntry, ManifestError, RangeError, upload_range};
-use entrepot_registry::Error;
+use entrepot_oci::{
+    Algorithm, ErrorBody, ErrorCode, ErrorEntry, ManifestError, RangeError, RepositoryName, upload_range,
+};
+use entrepot_registry::{Error, Registry};
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::request_body::BodyStalled;
+use crate::request_id::RequestId;
 use crate::respond::DOCKER_UPLOAD_UUID;
 use crate::route::{DigestOf, RouteError};
 
@@ -30,13 +34,15 @@ pub struct ErrorResponse {
     /// Things for programs; each becomes an entry of its own with the same code and message.
     details: Vec<Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// For the log.
+    cause: Option<Box<Error>>,
 }
 
 impl ErrorResponse {
     /// An error with the usual status of its code.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, message: message.into(), details: Vec::new(), headers: Vec::new() }
+        Self { status, code, message: message.into(), details: Vec::new(), headers: Vec::new(), cause: None }
     }
 
     /// The same with another status.
@@ -57,9 +63,17 @@ impl ErrorResponse {
     }
 
     /// The same with a header. A value that cannot be one is left out.
-    fn with_header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+    pub(crate) fn with_header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
         if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
             self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// The same with the name of the upstream, where nothing else names it.
+    pub(crate) fn naming(mut self, upstream: &str) -> Self {
+        if !self.message.contains(upstream) {
+            self.message = format!("{} (upstream {upstream})", self.message);
         }
         self
     }
@@ -76,9 +90,16 @@ impl ErrorResponse {
             .with_header(CONTENT_RANGE, format!("bytes */{size}"))
     }
 
-    /// The answer; without a body for a HEAD, whose status has to say everything.
-    pub(crate) fn into_response(self, is_head: bool) -> Response {
-        let entry = |detail| ErrorEntry { code: self.code.as_str().to_owned(), message: self.message.clone(), detail };
+    /// The answer, and its line in the log; without a body for a HEAD, whose status has to say everything.
+    pub(crate) fn into_response(self, is_head: bool, id: Option<RequestId>) -> Response {
+        if let Some(cause) = &self.cause {
+            log(cause, self.status, id);
+        }
+        let message = match id {
+            Some(id) => format!("{} (request {id})", self.message),
+            None => self.message,
+        };
+        let entry = |detail| ErrorEntry { code: self.code.as_str().to_owned(), message: message.clone(), detail };
         let errors = match self.details {
             details if details.is_empty() => vec![entry(Value::Null)],
             details => details.into_iter().map(entry).collect(),
@@ -129,29 +150,48 @@ impl From<ManifestError> for ErrorResponse {
 impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         let response = describe(error.root());
-        log(&error, response.status);
-        response
+        Self { cause: Some(Box::new(error)), ..response }
     }
 }
 
 /// A failure is logged where it is answered: here.
-fn log(error: &Error, status: StatusCode) {
-    let cause = error as &dyn std::error::Error;
-    if status.is_server_error() {
-        tracing::error!(status = status.as_u16(), error = cause, "a request failed");
+fn log(error: &Error, status: StatusCode, id: Option<RequestId>) {
+    let (status, cause) = (status.as_u16(), chain(error));
+    let id = id.map(tracing::field::display);
+    if status >= 500 {
+        tracing::error!(request.id = id, status, error = cause, "a request failed");
     } else {
-        tracing::debug!(status = status.as_u16(), error = cause, "a request was refused");
+        tracing::debug!(request.id = id, status, error = cause, "a request was refused");
     }
+}
+
+/// The error with everything behind it, which a log in JSON would leave out of an error.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Errors that pass others through say the same as those.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
 }
 
 fn describe(error: &Error) -> ErrorResponse {
     let of = |code: ErrorCode| ErrorResponse::new(code, error.to_string());
     match error {
-        Error::RepositoryUnknown { .. } | Error::ProxyNameIncomplete { .. } => of(ErrorCode::NAME_UNKNOWN),
-        Error::ManifestUnknown { reference, .. } => {
-            of(ErrorCode::MANIFEST_UNKNOWN).with_detail(json!({ "reference": reference.to_string() }))
+        Error::ProxyNameIncomplete { .. } => of(ErrorCode::NAME_UNKNOWN),
+        Error::RepositoryUnknown { name } => unknown(error, ErrorCode::NAME_UNKNOWN, name),
+        Error::ManifestUnknown { name, reference } => {
+            unknown(error, ErrorCode::MANIFEST_UNKNOWN, name).with_detail(json!({ "reference": reference.to_string() }))
         }
-        Error::BlobUnknown { digest, .. } => of(ErrorCode::BLOB_UNKNOWN).with_detail(json!({ "digest": digest })),
+        Error::BlobUnknown { name, digest } => {
+            unknown(error, ErrorCode::BLOB_UNKNOWN, name).with_detail(json!({ "digest": digest }))
+        }
         Error::UploadUnknown { .. } => of(ErrorCode::BLOB_UPLOAD_UNKNOWN),
         Error::UploadBusy { .. } => of(ErrorCode::BLOB_UPLOAD_INVALID).with_status(StatusCode::CONFLICT),
         Error::ChunkOutOfOrder { id, received, .. } => of(ErrorCode::BLOB_UPLOAD_INVALID)
@@ -176,8 +216,7 @@ fn describe(error: &Error) -> ErrorResponse {
         Error::UpstreamUnknown { source, .. } => {
             ErrorResponse::new(ErrorCode::NAME_UNKNOWN, format!("{error}: {source}"))
         }
-        Error::ProxyNameTooLong { .. } => of(ErrorCode::NAME_INVALID),
-        Error::NotACache { .. } => of(ErrorCode::NAME_INVALID),
+        Error::ProxyNameTooLong { .. } | Error::NotACache { .. } => of(ErrorCode::NAME_INVALID),
         Error::NotCached { .. } => of(ErrorCode::MANIFEST_UNKNOWN),
         Error::Pinned { .. } => of(ErrorCode::DENIED).with_status(StatusCode::CONFLICT),
         Error::PolicyDenied { rule, .. } => of(ErrorCode::DENIED).with_detail(json!({ "rule": rule })),
@@ -207,11 +246,25 @@ fn describe_broken_source(error: &Error, source: &(dyn std::error::Error + Send 
     }
 }
 
+/// What is not there: here, or at the registry behind the name.
+fn unknown(error: &Error, code: ErrorCode, name: &RepositoryName) -> ErrorResponse {
+    let upstream = name.as_str().split('/').nth(1).filter(|_| Registry::is_proxied(name));
+    let message = match upstream {
+        Some(upstream) => format!("{error}: {upstream} says that it is not there; check the name and the tag"),
+        None => error.to_string(),
+    };
+    ErrorResponse::new(code, message)
+}
+
 /// What an upstream did, as a client of ours may take it. Its challenge is never passed on: the client would answer it to us.
 fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
     use entrepot_upstream::{ContentError, Error as Upstream, Suspension};
+    let next = next_step(error);
     // The upstream's errors are written for people: they name it and what it did, and hold no secrets.
-    let of = |code: ErrorCode, status: StatusCode| ErrorResponse::new(code, error.to_string()).with_status(status);
+    let of = |code: ErrorCode, status: StatusCode| {
+        let cause = innermost(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        ErrorResponse::new(code, format!("{error}{cause}; {next}")).with_status(status)
+    };
     match error {
         // 451: unavailable for legal reasons.
         Upstream::Rejected { status: 451, .. } | Upstream::AddressRefused { .. } => {
@@ -225,10 +278,9 @@ fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
         }
         Upstream::NotFound { .. } | Upstream::Rejected { .. } => of(ErrorCode::MANIFEST_UNKNOWN, StatusCode::NOT_FOUND),
         Upstream::Denied { .. } => of(ErrorCode::NAME_UNKNOWN, StatusCode::NOT_FOUND),
-        Upstream::RateLimited { retry_after, .. } => {
-            of(ErrorCode::TOOMANYREQUESTS, StatusCode::TOO_MANY_REQUESTS).retry_after(*retry_after)
-        }
-        Upstream::Suspended { retry_after, reason: Suspension::RateLimited, .. } => {
+        Upstream::Unreachable { .. } if error.is_host_unknown() => of(ErrorCode::NAME_UNKNOWN, StatusCode::NOT_FOUND),
+        Upstream::RateLimited { retry_after, .. }
+        | Upstream::Suspended { retry_after, reason: Suspension::RateLimited, .. } => {
             of(ErrorCode::TOOMANYREQUESTS, StatusCode::TOO_MANY_REQUESTS).retry_after(*retry_after)
         }
         Upstream::Suspended { retry_after, reason: Suspension::Failing(_), .. } => {
@@ -238,6 +290,8 @@ fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
         Upstream::Unavailable { status: 503, retry_after, .. } => {
             of(ErrorCode::UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE).retry_after(retry_after.unwrap_or(RETRY_LATER))
         }
+        // Another cache has found the circle, which is what every cache in it has to say.
+        Upstream::Unavailable { status: 508, .. } => of(ErrorCode::UNAVAILABLE, StatusCode::LOOP_DETECTED),
         Upstream::Timeout { .. } => of(ErrorCode::UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT),
         Upstream::CredentialsRefused { .. }
         | Upstream::CredentialsUnavailable { .. }
@@ -251,6 +305,56 @@ fn describe_upstream(error: &entrepot_upstream::Error) -> ErrorResponse {
         | Upstream::InvalidContent { .. }
         | Upstream::TooLarge { .. } => of(ErrorCode::UNAVAILABLE, StatusCode::BAD_GATEWAY),
     }
+}
+
+/// What somebody who reads of the failure can do about it.
+fn next_step(error: &entrepot_upstream::Error) -> &'static str {
+    use entrepot_upstream::Error as Upstream;
+    match error {
+        Upstream::NotFound { .. } => "check the name and the tag",
+        Upstream::Denied { .. } => {
+            "check the name; if it is private, the operator of this server has to configure an account for the upstream"
+        }
+        Upstream::CredentialsRefused { .. } | Upstream::CredentialsUnavailable { .. } => {
+            "the operator of this server has to put the account of the upstream right"
+        }
+        Upstream::RateLimited { .. } | Upstream::Suspended { .. } | Upstream::Busy { .. } => {
+            "try again then; an account at the upstream may be allowed more"
+        }
+        Upstream::Rejected { status: 451, .. } => "only the upstream can allow it",
+        Upstream::Rejected { .. } => "check the name and the tag, and whether this is a registry of container images",
+        Upstream::Unreachable { .. } if error.is_host_unknown() => "check the name of the registry",
+        Upstream::Unavailable { status: 508, .. } => {
+            "the upstreams of two caches lead to each other: point one of them at the registry itself"
+        }
+        Upstream::Unavailable { .. } | Upstream::Timeout { .. } | Upstream::Interrupted { .. } => {
+            "try again; what is cached goes on being served"
+        }
+        Upstream::Unreachable { .. } => {
+            "try again; if it stays so, check the address of the upstream and the network of this server"
+        }
+        Upstream::AddressRefused { .. } | Upstream::UntrustedRealm { .. } => {
+            "that is for the operator of this server to decide"
+        }
+        Upstream::TooManyRedirects { .. } | Upstream::BadRedirect { .. } => {
+            "check that the configured address is that of the registry itself"
+        }
+        Upstream::DigestMismatch { .. } | Upstream::InvalidContent { .. } | Upstream::TooLarge { .. } => {
+            "nothing of it was kept: try again, and if it stays so, tell the upstream's operator"
+        }
+    }
+}
+
+/// The cause at the bottom, which says the most: `connection refused`, `certificate has expired`.
+fn innermost(error: &entrepot_upstream::Error) -> Option<&dyn std::error::Error> {
+    use std::error::Error as _;
+    // What content is wrong with is said already.
+    let has_cause = !matches!(error, entrepot_upstream::Error::InvalidContent { .. });
+    let mut innermost = error.source().filter(|_| has_cause)?;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    Some(innermost)
 }
 
 /// A failing disk: which file it was is for the log, not for the client.
@@ -296,4 +400,56 @@ pub(crate) fn with_location(mut response: ErrorResponse, location: &str) -> Erro
         response = response.with_header(LOCATION, location);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::request_id::RequestIds;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_answer_and_the_log_have_the_id_of_the_request_and_the_log_alone_the_cause() {
+        let written = Written::default();
+        let writer = written.clone();
+        let log = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(log);
+        let id = RequestIds::new(7).next();
+        let cause = entrepot_metadata::Error::Backend("the file /secret is gone".into());
+        let response = ErrorResponse::from(Error::Metadata(cause)).into_response(false, Some(id));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            body.contains("the server's log has the cause (request 00000007-1)") && !body.contains("/secret"),
+            "{body}"
+        );
+        let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains(r#""request.id":"00000007-1""#) && log.contains("/secret"), "{log}");
+        assert_eq!(log.lines().count(), 1, "once: {log}");
+    }
+
+    #[test]
+    fn an_upstream_is_named_once() {
+        let named = |message: &str| ErrorResponse::new(ErrorCode::UNAVAILABLE, message).naming("ghcr.io").message;
+        assert_eq!(named("broke off"), "broke off (upstream ghcr.io)");
+        assert_eq!(named("ghcr.io broke off"), "ghcr.io broke off");
+    }
 }

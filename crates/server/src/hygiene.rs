@@ -16,6 +16,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use crate::connection::Peer;
+use crate::door::is_registry_path;
 use crate::error::ErrorResponse;
 use crate::health::is_health_path;
 use crate::limits::{HEADER_BYTES_MAX, TARGET_BYTES_MAX};
@@ -77,7 +78,7 @@ pub(crate) async fn enforce(mut request: Request, next: Next) -> Response {
     request.headers_mut().remove(REQUEST_ID);
     let mut response = match check(&request) {
         Ok(()) => answered(request, next, id).await,
-        Err(refusal) => refused(&refusal, request.method() == Method::HEAD),
+        Err(refusal) => refused(&refusal, request.method() == Method::HEAD, id),
     };
     let headers = response.headers_mut();
     if is_registry {
@@ -88,10 +89,6 @@ pub(crate) async fn enforce(mut request: Request, next: Next) -> Response {
         headers.insert(REQUEST_ID, id);
     }
     response
-}
-
-fn is_registry_path(path: &str) -> bool {
-    path.strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn check(request: &Request) -> Result<(), Refusal> {
@@ -151,10 +148,10 @@ fn check_encoding(request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn refused(refusal: &Refusal, is_head: bool) -> Response {
+fn refused(refusal: &Refusal, is_head: bool, id: Option<RequestId>) -> Response {
     tracing::debug!(reason = %refusal, "request refused");
     let error = ErrorResponse::new(refusal.code(), refusal.to_string()).with_status(refusal.status());
-    let mut response = error.into_response(is_head);
+    let mut response = error.into_response(is_head, id);
     if *refusal == Refusal::OverLimit {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -168,7 +165,7 @@ async fn answered(request: Request, next: Next, id: Option<RequestId>) -> Respon
     outcome.unwrap_or_else(|panic| {
         let cause = panic_message(panic.as_ref());
         tracing::error!(request.id = id.map(tracing::field::display), cause, "a request handler panicked");
-        ErrorResponse::new(ErrorCode::UNKNOWN, ErrorCode::UNKNOWN.meaning()).into_response(is_head)
+        ErrorResponse::new(ErrorCode::UNKNOWN, ErrorCode::UNKNOWN.meaning()).into_response(is_head, id)
     })
 }
 

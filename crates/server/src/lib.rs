@@ -1,18 +1,20 @@
 //! HTTP: everything between a socket and the domain.
 //!
 //! From the outside in: the `listener` accepts connections and bounds what they may cost; `front` puts the access log and
-//! the `hygiene` checks around every request; `api` parses the [`Route`] and calls a handler; the handler calls the domain
+//! the `hygiene` checks around every request; `api` parses the [`Route`], leads it through its `door`, and calls a handler; the handler calls the domain
 //! and builds an answer with `respond`; whatever fails becomes an answer in `error`, in one mapping.
 //!
 //! This crate knows no SQL, no object storage and no particular store.
 
 mod access_log;
+mod admin;
 mod api;
 mod blob_body;
 mod body;
 mod conditional;
 mod connection;
 mod deadline;
+mod door;
 mod error;
 mod front;
 mod guarded_stream;
@@ -30,6 +32,7 @@ mod respond;
 mod route;
 
 pub use access_log::RequestFacts;
+pub use admin::admin_router;
 pub use api::api;
 pub use connection::{ConnectionLimits, Peer};
 pub use error::ErrorResponse;

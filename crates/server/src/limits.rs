@@ -65,3 +65,12 @@ pub(crate) const METRICS_CONNECTIONS_MAX: usize = 32;
 /// How long a connection whose client is still sending is read and discarded after the last answer, so that the client
 /// sees the answer and not a reset.
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of the body of an administrative request; beyond it the answer is 413.
+pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Entries on one page of the cache's; a larger page is cut and a link leads on.
+pub(crate) const ADMIN_PAGE_MAX: usize = 1000;
+
+/// Platforms that one request may want of an image; beyond it the answer is 400.
+pub(crate) const WARM_PLATFORMS_MAX: usize = 32;

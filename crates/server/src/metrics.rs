@@ -150,6 +150,11 @@ struct CacheLabels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DoorLabels {
+    door: &'static str,
+}
+
 /// Requests and their answers.
 #[derive(Clone, Debug)]
 pub struct RequestMetrics {
@@ -158,6 +163,7 @@ pub struct RequestMetrics {
     sent: Counter,
     received: Counter,
     cache: Family<CacheLabels, Counter>,
+    doors: Family<DoorLabels, Counter>,
 }
 
 /// What is counted about one request when its answer has ended.
@@ -171,6 +177,7 @@ pub(crate) struct CountedRequest<'r> {
     pub(crate) bytes_received: u64,
     pub(crate) duration: Duration,
     pub(crate) cache: Option<CacheStatus>,
+    pub(crate) door: Option<&'static str>,
 }
 
 impl RequestMetrics {
@@ -181,7 +188,13 @@ impl RequestMetrics {
             sent: Counter::default(),
             received: Counter::default(),
             cache: Family::default(),
+            doors: Family::default(),
         };
+        registry.register(
+            "proxied_requests",
+            "Requests for other registries' repositories, by the way they were spelled",
+            metrics.doors.clone(),
+        );
         registry.register("cache_answers", "Answers from or through the cache, by result", metrics.cache.clone());
         let registry = registry.sub_registry_with_prefix("http");
         registry.register("requests", "Requests by route, method and class of status", metrics.requests.clone());
@@ -206,6 +219,9 @@ impl RequestMetrics {
         self.received.inc_by(request.bytes_received);
         if let Some(status) = request.cache {
             self.cache.get_or_create(&CacheLabels { result: status.as_str() }).inc();
+        }
+        if let Some(door) = request.door {
+            self.doors.get_or_create(&DoorLabels { door }).inc();
         }
     }
 }
@@ -320,6 +336,7 @@ mod tests {
             bytes_received: 5,
             duration: Duration::from_millis(3),
             cache: Some(CacheStatus::Stale),
+            door: Some("root"),
         };
         metrics.requests().count(&request);
         let router = metrics_router(metrics);
@@ -332,6 +349,7 @@ mod tests {
             "entrepot_http_sent_bytes_total 10",
             "entrepot_http_received_bytes_total 5",
             r#"entrepot_cache_answers_total{result="stale"} 1"#,
+            r#"entrepot_proxied_requests_total{door="root"} 1"#,
             "entrepot_http_connections_open 1",
             "entrepot_http_connections_refused_total 1",
             "entrepot_fills_running 3",

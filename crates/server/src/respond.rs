@@ -22,6 +22,8 @@ pub(crate) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docke
 pub(crate) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// A tag that a push by digest set.
 pub(crate) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// The registry that the client has asked a mirror for.
+pub(crate) const OCI_NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// The filters that a list of referrers went through.
 pub(crate) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 

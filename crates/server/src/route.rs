@@ -111,6 +111,25 @@ impl Route {
         }
     }
 
+    /// The same, to be replaced by the name that it stands for.
+    pub(crate) const fn repository_mut(&mut self) -> Option<&mut RepositoryName> {
+        match self {
+            Self::Base | Self::Catalog | Self::Discover => None,
+            Self::PullManifest(name, _)
+            | Self::PushManifest(name, _)
+            | Self::DeleteManifest(name, _)
+            | Self::PullBlob(name, _)
+            | Self::DeleteBlob(name, _)
+            | Self::StartUpload(name)
+            | Self::UploadStatus(name, _)
+            | Self::AppendToUpload(name, _)
+            | Self::FinishUpload(name, _)
+            | Self::CancelUpload(name, _)
+            | Self::Tags(name)
+            | Self::Referrers(name, _) => Some(name),
+        }
+    }
+
     /// What of the repository the request is about: a tag, a digest or an upload.
     pub fn subject(&self) -> Option<String> {
         match self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use entrepot_oci::{Digest, ManifestError};
 
+use crate::resolver::NoSuchHost;
 use crate::{History, RedactedUrl};
 
 /// The cause behind an [`Error`], shared so that errors can be cloned to everyone who waits for one request.
@@ -170,6 +171,19 @@ impl Error {
             | Self::InvalidContent { history, .. }
             | Self::TooLarge { history, .. } => history,
         }
+    }
+
+    /// Whether there is no host of the upstream's name: the name system has answered, and knows none.
+    pub fn is_host_unknown(&self) -> bool {
+        let Self::Unreachable { source, .. } = self else { return false };
+        let mut next = Some(source.as_ref() as &(dyn std::error::Error + 'static));
+        while let Some(error) = next {
+            if error.is::<NoSuchHost>() {
+                return true;
+            }
+            next = error.source();
+        }
+        false
     }
 
     /// Whether the same request may well succeed in a moment.

@@ -117,6 +117,24 @@ impl Remotes {
         Ok(unlisted.get(host, make))
     }
 
+    /// The remote of an authority as people write it before a repository: `ghcr.io`, `Registry.corp:5000`.
+    ///
+    /// A listed upstream is found by its names first, then by where it is, over https or http. Another host is as
+    /// for [`Self::resolve`].
+    pub fn resolve_authority(&self, authority: &str) -> Result<Arc<Remote>, ResolveError> {
+        let authority = authority.to_ascii_lowercase();
+        let spellings = spellings(&authority);
+        let listed = std::iter::once(&authority).chain(&spellings).find_map(|spelling| self.listed.get(spelling));
+        match (listed, spellings.first()) {
+            (Some(remote), _) => Ok(Arc::clone(remote)),
+            (None, Some(spelling)) if self.hosts == Hosts::Public => {
+                self.resolve(spelling).map_err(|_| ResolveError::NotAHost { host: authority })
+            }
+            (None, None) if self.hosts == Hosts::Public => Err(ResolveError::NotAHost { host: authority }),
+            (None, _) => Err(ResolveError::NotListed { host: authority }),
+        }
+    }
+
     /// The listed upstreams, each once, by name.
     pub fn listed(&self) -> Vec<Arc<Remote>> {
         let mut remotes: Vec<_> = self.listed.values().cloned().collect();
@@ -203,6 +221,17 @@ fn names(upstream: &UpstreamConfig, remote: &Remote) -> Vec<String> {
         names.extend(hub.into_iter().filter(|name| !own_names(upstream).any(|own| own == name)));
     }
     names
+}
+
+/// The origins that an authority may stand for, that over https first.
+fn spellings(authority: &str) -> Vec<String> {
+    // Nothing that the parser of URLs would take for more than a host and a port, or would rewrite.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    if !authority.bytes().all(is_plain) {
+        return Vec::new();
+    }
+    let urls = ["https", "http"].map(|scheme| Url::parse(&format!("{scheme}://{authority}/")).ok());
+    urls.into_iter().flatten().filter_map(|url| origin(&url)).collect()
 }
 
 fn check_name(name: &str) -> Result<(), ConfigError> {

@@ -23,6 +23,28 @@ pub(crate) struct NotPublic {
     pub(crate) address: IpAddr,
 }
 
+/// There is no such host.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("there is no host {host}")]
+pub(crate) struct NoSuchHost {
+    host: String,
+}
+
+/// Whether a failed look-up is the answer that there is no such name, and not the absence of an answer.
+///
+/// The system's number for it does not survive on its way here, its words do: those of glibc and musl, which are never
+/// translated because nothing here sets a locale. Whatever they do not say counts as an outage.
+fn is_absence(error: &std::io::Error) -> bool {
+    let text = error.to_string();
+    let words = [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+    ];
+    words.iter().any(|words| text.contains(words))
+}
+
 impl Resolve for Resolver {
     /// Resolves, and refuses the whole answer when one address of it is not public: such a mixture is what an attack
     /// by rebinding looks like, and hardly ever anything else. The client connects to the addresses returned
@@ -33,8 +55,15 @@ impl Resolve for Resolver {
             let host = name.as_str();
             let addresses: Vec<SocketAddr> = match lookup.answer(host) {
                 Some(addresses) => addresses,
-                None => tokio::net::lookup_host((host, 0)).await?.collect(),
+                None => match tokio::net::lookup_host((host, 0)).await {
+                    Ok(addresses) => addresses.collect(),
+                    Err(error) if is_absence(&error) => Vec::new(),
+                    Err(error) => return Err(error.into()),
+                },
             };
+            if addresses.is_empty() {
+                return Err(NoSuchHost { host: host.to_owned() }.into());
+            }
             let refused = addresses.iter().map(SocketAddr::ip).find(|address| is_guarded && !is_public(*address));
             if let Some(address) = refused {
                 return Err(NotPublic { host: host.to_owned(), address }.into());
@@ -69,6 +98,16 @@ mod tests {
         let resolver = answering(true, &[&["8.8.8.8:0"], &["127.0.0.1:0"]]);
         assert_eq!(resolve(&resolver).await, Ok(vec!["8.8.8.8:0".to_owned()]), "what is checked is what is returned");
         assert!(resolve(&resolver).await.unwrap_err().contains("127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_no_host() {
+        assert!(resolve(&answering(true, &[&[]])).await.unwrap_err().contains("no host registry.example"));
+        let error = |text: &str| std::io::Error::other(format!("failed to lookup address information: {text}"));
+        assert!(is_absence(&error("Name or service not known")));
+        for outage in ["Temporary failure in name resolution", "Try again", "System error", "Non-recoverable failure"] {
+            assert!(!is_absence(&error(outage)), "{outage}");
+        }
     }
 
     #[tokio::test]

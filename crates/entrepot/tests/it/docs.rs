@@ -57,10 +57,11 @@ fn the_page_of_error_codes_is_that_of_the_code() {
 # Error codes
 
 A failed request is answered with `{\"errors\":[{\"code\":…,\"message\":…,\"detail\":…}]}`. The message says what happened, to which name, and what
-to do next; `X-Request-Id` finds the line of the log that has the cause. An answer to HEAD has no body: its status says it all.
+to do next, and ends with the id of the request, as `X-Request-Id` does: it finds the line of the log that has the cause. An answer to HEAD
+has no body: its status says it all.
 
 The status is the usual one of the code. Another one is more exact at times: 413 for content that is too large, 416 for a chunk that does
-not continue its upload, 502 and 504 for an upstream that failed or was silent, 507 for a full disk.
+not continue its upload, 502 and 504 for an upstream that failed or was silent, 507 for a full disk, 508 for caches that ask each other in a circle.
 
 | code | status | meaning |
 | --- | --- | --- |

@@ -1,11 +1,14 @@
 //! Pulling through another registry, which is a real HTTP server on loopback that can be told to lie.
 
+mod circles;
 mod content;
 mod doors;
+mod errors;
 mod faults;
 mod fills;
 mod freshness;
 mod policy;
+mod shapes;
 mod sharing;
 mod table;
 

@@ -59,6 +59,7 @@ fn router() -> Router {
         digest: Some("sha256:00".to_owned()),
         cache: Some(CacheStatus::Hit),
         upstream: None,
+        door: Some("namespace"),
     };
     let manifest = async move || {
         let mut response = "twelve bytes".into_response();
@@ -116,6 +117,7 @@ async fn the_line_has_the_facts_and_comes_after_the_last_byte() {
         "level": "INFO", "target": "access", "message": "answered", "request.id": "00000007-1", "method": "GET",
         "path": "/v2/team/app/manifests/1.2", "status": 200, "bytes_sent": 12, "bytes_received": 0,
         "duration_ms": null, "cache": "hit", "repository": "team/app", "reference": "1.2", "digest": "sha256:00",
+        "door": "namespace",
     });
     assert_eq!(line, expected);
 }
@@ -154,7 +156,7 @@ async fn there_is_one_line_for_each_request_whatever_became_of_it() {
             row("answered", Some(201), 0, 4),
             row("answered", Some(200), 0, 0),
             row("answered", Some(404), 0, 0),
-            row("answered", Some(400), 78, 0),
+            row("answered", Some(400), 99, 0),
             row("aborted", Some(200), 0, 0),
             row("aborted", None, 0, 0),
         ]

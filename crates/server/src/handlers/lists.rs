@@ -19,8 +19,9 @@ const JSON: &str = "application/json";
 pub(super) async fn tags(call: &Call, repository: &Repository) -> Handled {
     let page = PageParameters::of(call)?;
     let listing = repository.tags(after::<Tag>(call, ErrorCode::TAG_INVALID)?, page.limit).await?;
-    let body = json!({ "name": repository.name(), "tags": listing.entries });
-    Ok(page.respond(call, &format!("/v2/{}/tags/list", repository.name()), &listing, &body, Tag::as_str))
+    let name = call.led.asked.as_ref().unwrap_or_else(|| repository.name());
+    let body = json!({ "name": name, "tags": listing.entries });
+    Ok(page.respond(call, &listing, &body, Tag::as_str))
 }
 
 /// `GET /v2/_catalog`: the hosted repositories. What is cached is other registries' business.
@@ -28,7 +29,7 @@ pub(super) async fn catalog(call: &Call) -> Handled {
     let page = PageParameters::of(call)?;
     let listing = call.registry.catalog(after::<RepositoryName>(call, ErrorCode::NAME_INVALID)?, page.limit).await?;
     let body = json!({ "repositories": listing.entries });
-    Ok(page.respond(call, "/v2/_catalog", &listing, &body, RepositoryName::as_str))
+    Ok(page.respond(call, &listing, &body, RepositoryName::as_str))
 }
 
 /// `GET …/referrers/<digest>`
@@ -43,10 +44,9 @@ pub(super) async fn referrers(call: &Call, repository: &Repository, subject: &Di
         answer = answer.header(OCI_FILTERS_APPLIED, "artifactType");
     }
     if let Some(last) = listing.entries.last().filter(|_| listing.has_more) {
-        let path = format!("/v2/{}/referrers/{subject}", repository.name());
         let mut parameters = vec![("last", last.digest.as_str())];
         parameters.extend(filter.map(|filter| ("artifactType", filter)));
-        answer = answer.next(&path, &parameters);
+        answer = next_page(answer, call, parameters);
     }
     Ok(answer.bytes(MediaType::OCI_INDEX, referrers_index(&listing.entries), call.is_head()))
 }
@@ -72,6 +72,12 @@ where
     text.parse().map(Some).map_err(|error| ErrorResponse::new(code, format!("last={text:?} is {error}")))
 }
 
+/// The way on leads through the door that the client came in by.
+fn next_page<'p>(answer: Answer, call: &'p Call, mut parameters: Vec<(&'p str, &'p str)>) -> Answer {
+    parameters.extend(call.query.first("ns").map(|namespace| ("ns", namespace)));
+    answer.next(&call.path, &parameters)
+}
+
 /// `n`.
 struct PageParameters {
     limit: usize,
@@ -95,7 +101,6 @@ impl PageParameters {
     fn respond<Key>(
         &self,
         call: &Call,
-        path: &str,
         listing: &Listing<Key>,
         body: &serde_json::Value,
         text: impl Fn(&Key) -> &str,
@@ -107,7 +112,7 @@ impl PageParameters {
             if self.is_limited {
                 parameters.insert(0, ("n", &limit));
             }
-            answer = answer.next(path, &parameters);
+            answer = next_page(answer, call, parameters);
         }
         answer.bytes(JSON, Bytes::from(body.to_string()), call.is_head())
     }

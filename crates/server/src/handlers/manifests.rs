@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use entrepot_metadata::TagCondition;
-use entrepot_oci::{ErrorCode, MANIFEST_BYTES_MAX, MediaType, Tag, TagOrDigest};
+use entrepot_oci::{ErrorCode, MANIFEST_BYTES_MAX, ManifestError, MediaType, Tag, TagOrDigest};
 use entrepot_registry::{MANIFEST_TAGS_MAX, ManifestUpload, Repository};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -53,7 +53,7 @@ pub(super) async fn push(
         TagOrDigest::Tag(_) => tag_condition(&call.headers),
         TagOrDigest::Digest(_) => TagCondition::None,
     };
-    let bytes = read_bounded(body, MANIFEST_BYTES_MAX).await?;
+    let bytes = read_bounded(body, MANIFEST_BYTES_MAX, |size| ManifestError::TooLarge { size }.into()).await?;
     let media_type = content_type(call)?;
     let upload = ManifestUpload { reference, media_type, bytes, tags: tags.clone(), condition };
     let pushed = repository.push_manifest(upload).await?;

@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use std::sync::Arc;
 
 use crate::access_log::RequestFacts;
+use crate::door::{Led, via};
 use crate::error::ErrorResponse;
 use crate::query::Query;
 use crate::respond::Answer;
@@ -21,8 +22,11 @@ use crate::route::{Access, Route};
 pub(crate) struct Call {
     pub(crate) registry: Arc<Registry>,
     pub(crate) method: Method,
+    /// As it was sent: pages lead on through the door that the first one was asked for by.
+    pub(crate) path: String,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
+    pub(crate) led: Led,
 }
 
 impl Call {
@@ -40,7 +44,7 @@ pub(crate) async fn handle(call: Call, route: Route, body: axum::body::Body, fac
         call.registry.check_writable(name)?;
     }
     let repository = match route.repository() {
-        Some(name) => Some(call.registry.repository(name)?),
+        Some(name) => Some(call.registry.repository_via(name, &via(&call.headers))?),
         None => None,
     };
     facts.upstream = repository.as_ref().and_then(Repository::upstream).map(ToOwned::to_owned);

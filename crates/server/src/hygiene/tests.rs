@@ -14,7 +14,16 @@ fn a_host_is_a_name_or_an_address_with_an_optional_port() {
 
 #[test]
 fn the_registry_is_v2_and_what_is_below_it() {
-    let rows = [("/v2", true), ("/v2/", true), ("/v2/a/b", true), ("/v2x", false), ("/", false), ("/v1/v2/", false)];
+    let rows = [
+        ("/v2", true),
+        ("/v2/", true),
+        ("/v2/a/b", true),
+        ("/proxy/docker.io/v2/", true),
+        ("/v2x", false),
+        ("/", false),
+        ("/v1/v2/", false),
+        ("/proxy/docker.io/", false),
+    ];
     for (path, expected) in rows {
         assert_eq!(is_registry_path(path), expected, "{path}");
     }
@@ -34,7 +43,7 @@ fn every_refusal_is_an_error_body_of_the_registry_api() {
         (Refusal::EncodedBody, 415),
     ];
     for (refusal, status) in refusals {
-        let response = refused(&refusal, false);
+        let response = refused(&refusal, false, None);
         assert_eq!(response.status().as_u16(), status, "{refusal:?}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
         assert!(ErrorCode::ALL.contains(&refusal.code()));

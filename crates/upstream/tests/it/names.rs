@@ -55,6 +55,62 @@ fn a_listed_upstream_is_found_by_its_name_its_aliases_and_its_authority() {
 }
 
 #[test]
+fn an_authority_is_found_however_it_is_spelled() {
+    let listed = vec![
+        upstream("corp", "https://registry.corp:5000"),
+        upstream("plain", "http://plain.corp"),
+        upstream("six", "http://[::1]:5000"),
+        upstream("odd.example", "https://elsewhere.example"),
+    ];
+    let remotes = remotes(Hosts::Public, listed).unwrap();
+    let rows = [
+        ("registry.corp:5000", "corp"),
+        ("Registry.CORP:5000", "corp"),
+        ("registry.corp__5000", "corp"),
+        ("corp", "corp"),
+        ("plain.corp", "plain"),
+        ("plain.corp:80", "plain"),
+        ("[::1]:5000", "six"),
+        // What the operator calls an upstream comes before where it is.
+        ("odd.example", "odd.example"),
+        ("elsewhere.example:443", "odd.example"),
+        ("docker.io", "docker.io"),
+        ("Index.Docker.io", "docker.io"),
+        ("registry-1.docker.io:443", "docker.io"),
+        ("ghcr.io", "ghcr.io"),
+        ("ghcr.io:443", "ghcr.io"),
+    ];
+    for (authority, name) in rows {
+        let found = remotes.resolve_authority(authority);
+        assert_eq!(found.map(|remote| remote.name().to_owned()).as_deref(), Ok(name), "{authority}");
+    }
+    // On another port it is another registry.
+    assert_ne!(remotes.resolve_authority("registry.corp").unwrap().name(), "corp");
+    let not_hosts = [
+        "",
+        "plain.corp:5000",
+        "localhost:5000",
+        "ghcr.io:5000",
+        "127.0.0.1",
+        "user@ghcr.io",
+        "ghcr.io/x",
+        "ghcr.io?",
+        "ghcr.io#",
+        "ghcr.io\\x",
+        "%67hcr.io",
+        "\0",
+        "ghcr.io:x",
+        "[::1",
+        "a b",
+    ];
+    for authority in not_hosts {
+        let refused = remotes.resolve_authority(authority);
+        let host = authority.to_owned();
+        assert_eq!(refused.unwrap_err(), ResolveError::NotAHost { host }, "{authority:?}");
+    }
+}
+
+#[test]
 fn c1_a_host_that_is_not_listed_is_refused_where_only_listed_ones_may_be_asked() {
     let remotes = remotes(Hosts::Listed, vec![upstream("ghcr", "https://ghcr.io")]).unwrap();
     for host in ["quay.io", "docker.io", "localhost", "127.0.0.1"] {

@@ -4,7 +4,7 @@
 use super::trial::{Trial, Way};
 
 rules! {
-    "X4" "ns never shadows what is hosted" => ns_shadows_nothing;
+    "X4" "ns is ignored where it is our own host or the path says more, and reaches nothing hosted where it is not" => ns_shadows_nothing;
     "X5" "a push or delete under proxy/ is 405 UNSUPPORTED, whatever it says" => caches_are_not_written;
 }
 
@@ -12,7 +12,8 @@ async fn ns_shadows_nothing(trial: Trial) {
     let image = trial.image(0);
     let library = trial.named(&format!("library/{}", trial.name));
     library.push_image("1", &image).await;
-    for ns in ["docker.io", "quay.io", "127.0.0.1:5000", "%00", ""] {
+    let own = trial.address.to_string();
+    for ns in [own.as_str(), &own.replace(':', "%3A"), ""] {
         let with = |path: &str| format!("{path}{}ns={ns}", if path.contains('?') { '&' } else { '?' });
         library.get(&with("manifests/1")).await.expect(200).is(&image.manifest.bytes).lacks("oci-namespace");
         let layer = &image.layers[0];
@@ -33,6 +34,15 @@ async fn ns_shadows_nothing(trial: Trial) {
             .await
             .expect(201);
         library.get(&with("manifests/2")).await.refused(404, "MANIFEST_UNKNOWN");
+    }
+    // Another registry's name of the same spelling is another name. These are none that could be asked.
+    for ns in ["nothing", "127.0.0.1:5000", "%00"] {
+        for path in ["manifests/1".to_owned(), "tags/list".into(), format!("blobs/{}", image.layers[0].digest)] {
+            library.get(&format!("{path}?ns={ns}")).await.refused(404, "NAME_UNKNOWN").lacks("oci-namespace");
+            library.head(&format!("{path}?ns={ns}")).await.expect(404);
+        }
+        library.put(&format!("manifests/1?ns={ns}")).await.refused(405, "UNSUPPORTED").has("allow", "GET, HEAD");
+        library.post(&format!("blobs/uploads/?ns={ns}")).await.refused(405, "UNSUPPORTED");
     }
     assert_eq!(library.tags().await, ["1"]);
 }

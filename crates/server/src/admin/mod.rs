@@ -1,0 +1,155 @@
+//! The operator's API at `/api/v1/`: what is in the cache, and what should be.
+//!
+//! JSON in and out; refusals have the same body as those of the registry API. The command line speaks it, to a server that
+//! runs, or to this same router where none does.
+
+mod order;
+mod route;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::any;
+use bytes::Bytes;
+use entrepot_oci::ImageReference;
+use entrepot_registry::{CachedEntryKey, EvictionOrder, Registry, Repository};
+use futures_util::StreamExt;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::Value;
+
+use self::order::{EntriesPage, Evict, Named, Warm};
+use self::route::AdminRoute;
+use crate::access_log::RequestFacts;
+use crate::error::ErrorResponse;
+use crate::handlers::Handled;
+use crate::metrics::RouteLabel;
+use crate::query::Query;
+use crate::request_id::RequestId;
+use crate::respond::Answer;
+
+const JSON: &str = "application/json";
+
+/// One JSON document a line.
+const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// The administrative API and nothing else: to be merged into a router with a fallback.
+pub fn admin_router(registry: Arc<Registry>) -> Router {
+    Router::new().route("/api/v1/{*rest}", any(answer)).with_state(registry)
+}
+
+/// An administrative request on its way.
+struct Order {
+    registry: Arc<Registry>,
+    head: Parts,
+    query: Query,
+    facts: RequestFacts,
+}
+
+/// Every administrative request passes here, and is parsed before anything of it is done: who may do what will be asked here.
+async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let is_head = head.method == Method::HEAD;
+    let id = head.extensions.get::<RequestId>().copied();
+    let route = match AdminRoute::parse(&head.method, head.uri.path()) {
+        Ok(route) => route,
+        Err(error) => return ErrorResponse::from(error).into_response(is_head, id),
+    };
+    let query = Query::parse(head.uri.query());
+    let mut order = Order { registry, head, query, facts: RequestFacts::default() };
+    let mut response = order.carry_out(route, body).await.unwrap_or_else(|error| error.into_response(is_head, id));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.extensions_mut().insert(RouteLabel(route.label()));
+    response.extensions_mut().insert(order.facts);
+    response
+}
+
+impl Order {
+    async fn carry_out(&mut self, route: AdminRoute, body: Body) -> Handled {
+        order::check_query(&self.query, route.parameters())?;
+        match route {
+            AdminRoute::Stats => Ok(self.document(&view::stats(&self.registry.cache_stats().await?))),
+            AdminRoute::Entries => self.entries().await,
+            AdminRoute::Pins => Ok(self.document(&view::pins(&self.registry.cache_pins().await?))),
+            AdminRoute::Pin => {
+                let (repository, image) = self.named(body).await?;
+                let reference = image.reference_or_latest();
+                repository.pin(&reference).await?;
+                Ok(self.document(&view::pinned(repository.name(), &reference.to_string(), true, None)))
+            }
+            AdminRoute::Unpin => {
+                let (repository, image) = self.named(body).await?;
+                let reference = image.reference_or_latest();
+                let was_pinned = repository.unpin(&reference).await?;
+                Ok(self.document(&view::pinned(repository.name(), &reference.to_string(), false, Some(was_pinned))))
+            }
+            AdminRoute::Evict => {
+                let order: EvictionOrder = order::read::<Evict>(&self.head.headers, body).await?.into();
+                let report = self.registry.evict_cache(order).await?;
+                Ok(self.document(&view::report(&report, order.is_dry_run)))
+            }
+            AdminRoute::Purge => {
+                let (repository, image) = self.named(body).await?;
+                let report = repository.purge(image.reference()).await?;
+                Ok(self.document(&view::report(&report, false)))
+            }
+            AdminRoute::Warm => self.warm(body).await,
+        }
+    }
+
+    async fn entries(&self) -> Handled {
+        let page = EntriesPage::of(&self.query)?;
+        let text = self.query.first("repository");
+        let name = match text.map(order::image).transpose()? {
+            Some(image) => Some(self.registry.name_behind(image.registry(), image.repository())?),
+            None => None,
+        };
+        let listing = self.registry.cache_entries(name.as_ref(), page.after, page.limit).await?;
+        let mut answer = Answer::new(StatusCode::OK);
+        if let Some(last) = listing.entries.last().filter(|_| listing.has_more) {
+            let last = order::cursor(&CachedEntryKey { name: last.name.clone(), digest: last.digest.clone() });
+            let mut parameters = vec![("last", last.as_str())];
+            parameters.extend(["n", "repository"].into_iter().filter_map(|key| Some((key, self.query.first(key)?))));
+            answer = answer.next(self.head.uri.path(), &parameters);
+        }
+        let bytes = Bytes::from(view::entries(&listing.entries).to_string());
+        Ok(answer.bytes(JSON, bytes, self.head.method == Method::HEAD))
+    }
+
+    /// Fetches an image and tells how far it is. A client that hangs up ends it.
+    async fn warm(&mut self, body: Body) -> Handled {
+        let order: Warm = order::read(&self.head.headers, body).await?;
+        let platforms = order.platforms()?;
+        let image = order::image(&order.reference)?;
+        let repository = self.repository(&image)?;
+        let events = repository.warm(image.reference_or_latest(), platforms);
+        let mut response = Response::new(Body::from_stream(events.map(|event| view::warm_line(&event))));
+        response.headers_mut().insert(CONTENT_TYPE, JSON_LINES);
+        Ok(response)
+    }
+
+    /// What a body with a reference names.
+    async fn named(&mut self, body: Body) -> Result<(Repository, ImageReference), ErrorResponse> {
+        let named: Named = order::read(&self.head.headers, body).await?;
+        let image = order::image(&named.reference)?;
+        Ok((self.repository(&image)?, image))
+    }
+
+    fn repository(&mut self, image: &ImageReference) -> Result<Repository, ErrorResponse> {
+        self.facts.reference = image.reference().map(ToString::to_string);
+        let name = self.registry.name_behind(image.registry(), image.repository())?;
+        self.facts.repository = Some(name.to_string());
+        let repository = self.registry.repository(&name)?;
+        self.facts.upstream = repository.upstream().map(ToOwned::to_owned);
+        Ok(repository)
+    }
+
+    fn document(&self, document: &Value) -> Response {
+        Answer::new(StatusCode::OK).bytes(JSON, Bytes::from(document.to_string()), self.head.method == Method::HEAD)
+    }
+}

@@ -1,0 +1,111 @@
+//! Which administrative request this is.
+
+use http::Method;
+
+use crate::route::RouteError;
+
+/// What stands before every administrative path.
+pub(super) const ROOT: &str = "/api/v1/";
+
+/// A request of the administrative API, parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdminRoute {
+    /// `GET cache/stats`
+    Stats,
+    /// `GET cache/entries`
+    Entries,
+    /// `GET cache/pins`
+    Pins,
+    /// `POST cache/pin`
+    Pin,
+    /// `POST cache/unpin`
+    Unpin,
+    /// `POST cache/evict`
+    Evict,
+    /// `POST cache/purge`
+    Purge,
+    /// `POST cache/warm`
+    Warm,
+}
+
+impl AdminRoute {
+    /// Parses a request's method and path (as sent).
+    pub(super) fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
+        let route = match path.strip_prefix(ROOT) {
+            Some("cache/stats") => Self::Stats,
+            Some("cache/entries") => Self::Entries,
+            Some("cache/pins") => Self::Pins,
+            Some("cache/pin") => Self::Pin,
+            Some("cache/unpin") => Self::Unpin,
+            Some("cache/evict") => Self::Evict,
+            Some("cache/purge") => Self::Purge,
+            Some("cache/warm") => Self::Warm,
+            _ => return Err(RouteError::UnknownPath),
+        };
+        match (route.changes(), method) {
+            (false, &(Method::GET | Method::HEAD)) | (true, &Method::POST) => Ok(route),
+            (false, _) => Err(RouteError::MethodNotAllowed { allowed: "GET, HEAD" }),
+            (true, _) => Err(RouteError::MethodNotAllowed { allowed: "POST" }),
+        }
+    }
+
+    /// Whether the request changes something, so that it is a POST with a body.
+    pub(super) const fn changes(self) -> bool {
+        match self {
+            Self::Stats | Self::Entries | Self::Pins => false,
+            Self::Pin | Self::Unpin | Self::Evict | Self::Purge | Self::Warm => true,
+        }
+    }
+
+    /// The parameters that the query may have.
+    pub(super) const fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Entries => &["repository", "last", "n"],
+            Self::Stats | Self::Pins | Self::Pin | Self::Unpin | Self::Evict | Self::Purge | Self::Warm => &[],
+        }
+    }
+
+    /// The name of the route for metrics.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Stats => "cache_stats",
+            Self::Entries => "cache_entries",
+            Self::Pins => "cache_pins",
+            Self::Pin => "cache_pin",
+            Self::Unpin => "cache_unpin",
+            Self::Evict => "cache_evict",
+            Self::Purge => "cache_purge",
+            Self::Warm => "cache_warm",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_has_a_path_and_a_method() {
+        let rows = [
+            ("GET", "cache/stats", AdminRoute::Stats),
+            ("HEAD", "cache/entries", AdminRoute::Entries),
+            ("GET", "cache/pins", AdminRoute::Pins),
+            ("POST", "cache/pin", AdminRoute::Pin),
+            ("POST", "cache/unpin", AdminRoute::Unpin),
+            ("POST", "cache/evict", AdminRoute::Evict),
+            ("POST", "cache/purge", AdminRoute::Purge),
+            ("POST", "cache/warm", AdminRoute::Warm),
+        ];
+        let parse = |method: &str, path: &str| AdminRoute::parse(&method.parse().unwrap(), path);
+        for (method, path, route) in rows {
+            let path = format!("{ROOT}{path}");
+            assert_eq!(parse(method, &path), Ok(route), "{method} {path}");
+            let other = if route.changes() { "GET" } else { "POST" };
+            assert!(matches!(parse(other, &path), Err(RouteError::MethodNotAllowed { .. })), "{other} {path}");
+            assert!(matches!(parse("DELETE", &path), Err(RouteError::MethodNotAllowed { .. })), "DELETE {path}");
+        }
+        for path in ["/api/v1/", "/api/v1/cache", "/api/v1/cache/pin/", "/api/v1//cache/pin", "/api/v2/cache/pin"] {
+            assert_eq!(parse("GET", path), Err(RouteError::UnknownPath), "{path}");
+        }
+    }
+}
