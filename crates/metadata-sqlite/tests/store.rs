@@ -275,7 +275,7 @@ fn write_first_version(path: &Path) {
     let rows = format!(
         "INSERT INTO repositories VALUES (1, 'other', 1), (2, 'team/app', 1);
         INSERT INTO manifest_contents VALUES (1, '{image}', CAST('image' AS BLOB)), (2, '{index}', CAST('index' AS BLOB));
-        INSERT INTO manifests VALUES (1, 2, '{image}', 1, '{media_type}', 50), (2, 2, '{index}', 2, '{media_type}', 60),
+        INSERT INTO manifests VALUES (1, 2, '{image}', 1, '{media_type}', 65), (2, 2, '{index}', 2, '{media_type}', 60),
             (3, 1, '{image}', 1, '{media_type}', 70);
         INSERT INTO manifest_references VALUES (2, '{config}', 1, 'config', 6), (2, '{layer}', 1, 'layer', 5),
             (2, '{image}', 2, 'child', 5), (1, '{config}', 3, 'config', 6), (1, '{layer}', 3, 'layer', 5);
@@ -297,7 +297,7 @@ async fn a_file_of_the_first_version_is_taken_over_with_its_content() {
     let mut seen: Vec<_> =
         entries.iter().map(|entry| (entry.repository.as_str(), entry.used_at, entry.bytes, entry.tags.len())).collect();
     seen.sort_unstable();
-    assert_eq!(seen, [("other", at(30), 4, 0), ("other", at(70), 5, 0), ("team/app", at(60), 506, 1)]);
+    assert_eq!(seen, [("other", at(30), 4, 0), ("other", at(70), 5, 0), ("team/app", at(65), 506, 1)]);
     assert_eq!(store.unheld_blobs(9).await.unwrap(), []);
     let image = Algorithm::Sha256.digest(b"image");
     assert_eq!(store.manifest(&app(), &image).await.unwrap().unwrap().bytes, "image");

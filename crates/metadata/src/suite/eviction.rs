@@ -37,7 +37,8 @@ pub(super) async fn takes_everything_that_only_the_entry_names(store: &dyn Metad
     for (manifest, tags) in [(&child, &[][..]), (&inner, &[]), (&outer, &["z", "a"]), (&about, &["about"])] {
         store_image(store, "team/app", manifest, tags).await;
     }
-    let blobs = [blob("child"), blob("layer"), blob("a child"), blob("about"), link_of(&outer)];
+    // Manifests may be held as blobs, too.
+    let blobs = [blob("child"), blob("layer"), blob("a child"), blob("about"), link_of(&outer), link_of(&child)];
     link(store, "team/app", &blobs).await;
 
     let mut evicted = store.evict(&EVERYTHING).await.unwrap();
@@ -46,7 +47,7 @@ pub(super) async fn takes_everything_that_only_the_entry_names(store: &dyn Metad
         repository: name.clone(),
         digest: digest_of(&outer),
         tags: vec![tag("a"), tag("z")],
-        freed: 5 + 5 + 7 + link_of(&outer).size,
+        freed: 5 + 5 + 7 + link_of(&outer).size + link_of(&child).size,
         used_at: NOW,
     };
     assert_eq!((evicted.len(), &evicted[1]), (2, &of_outer));
@@ -99,6 +100,20 @@ pub(super) async fn leaves_what_others_name(store: &dyn MetadataStore) {
         assert!(store.manifest(&name, digest).await.unwrap().is_some());
     }
     assert_eq!(store.referenced_size(&name, &digest_of(&shared)).await.unwrap(), Some(link_of(&shared).size));
+}
+
+pub(super) async fn leaves_manifests_that_were_named_as_layers(store: &dyn MetadataStore) {
+    let (image, name) = (image("an image"), repository("team/app"));
+    store_push(store, ManifestPush { now: later(5), ..push("team/app", &image, &[]) }).await;
+    link(store, "team/app", &[blob("an image"), link_of(&image)]).await;
+    let odd = store_image(store, "team/app", &manifest(&image_document("odd", &[link_of(&image)])), &[]).await;
+    // It was an entry of its own all the time, and its blob is a part of that.
+    let evicted = store.evict(&Eviction { used_before: later(5), ..EVERYTHING }).await.unwrap();
+    assert_eq!(digests(evicted), [odd]);
+    assert_eq!(entry(store, "team/app", &digest_of(&image)).await.bytes, 8 + link_of(&image).size);
+    assert!(store.manifest(&name, &digest_of(&image)).await.unwrap().is_some());
+    assert_eq!(evict(store, &EVERYTHING).await, [digest_of(&image)]);
+    assert_eq!(store.totals().await.unwrap(), Totals::default());
 }
 
 pub(super) async fn leaves_children_that_are_kept_as_entries(store: &dyn MetadataStore) {

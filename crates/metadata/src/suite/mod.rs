@@ -142,6 +142,7 @@ where
             begins_with_the_least_recently_used
             takes_everything_that_only_the_entry_names
             leaves_what_others_name
+            leaves_manifests_that_were_named_as_layers
             leaves_children_that_are_kept_as_entries
             takes_entries_that_free_nothing
             stops_at_its_limits
