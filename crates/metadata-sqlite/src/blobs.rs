@@ -24,7 +24,8 @@ pub(crate) fn link(
     blob: &BlobLink,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    const SQL: &str = "INSERT INTO blob_links (repository, digest, size, linked_at, used_at) VALUES (?1, ?2, ?3, ?4, ?4)
+    const SQL: &str =
+        "INSERT INTO blob_links (repository, digest, size, linked_at, used_at) VALUES (?1, ?2, ?3, ?4, ?4)
         ON CONFLICT (repository, digest) DO UPDATE SET size = excluded.size WHERE size <> excluded.size";
     repositories::ensure(connection, repository, now)?;
     let size = query::stored_size(blob.size);

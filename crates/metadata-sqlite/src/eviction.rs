@@ -37,7 +37,8 @@ fn evict_oldest(connection: &Connection, eviction: &Eviction) -> Result<Vec<Evic
             Ok((name, digest, Timestamp::from_milliseconds(row.get(2)?)))
         })?;
         let Some((name, digest, used_at)) = oldest else { break };
-        let place = Place::find(connection, &name)?.ok_or_else(|| Failure::corrupt("entries.repository", name.as_str()))?;
+        let place =
+            Place::find(connection, &name)?.ok_or_else(|| Failure::corrupt("entries.repository", name.as_str()))?;
         let entry = place.remove_listed(&digest, used_at)?;
         freed = entry.freed.saturating_add(freed);
         evicted.push(entry);

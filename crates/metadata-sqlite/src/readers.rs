@@ -42,10 +42,7 @@ impl Readers {
     }
 
     /// Runs a look-up of several statements that all see the same state.
-    pub(crate) fn read_at_once<T>(
-        &self,
-        look_up: impl FnOnce(&Connection) -> Result<T, Failure>,
-    ) -> Result<T, Error> {
+    pub(crate) fn read_at_once<T>(&self, look_up: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Error> {
         self.read(|connection| {
             let transaction = connection.unchecked_transaction()?;
             let found = look_up(&transaction)?;

@@ -5,6 +5,7 @@
 //! wait read the growing file, each at its own pace; none gets the last piece before the whole has been verified.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -13,12 +14,13 @@ use entrepot_metadata::BlobLink;
 use entrepot_oci::{Digest, RepositoryName};
 use entrepot_upstream::{BlobFrom, BlobResponse};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::limits::{FILL_BACKOFF, FILL_DEADLINE, FILL_TRIES_MAX};
 use crate::metrics::Running;
 use crate::proxied::{Proxied, advance};
 use crate::registry::Store;
+use crate::removal::{Removal, Removals};
 use crate::upload::unowned_stage;
 use crate::{Clock, Error, Limits, Metrics, Tasks};
 
@@ -46,8 +48,8 @@ enum Progress {
     Asking,
     /// Bytes are coming, this many in all if that is known.
     Arriving { growing: Growing, size: Option<u64> },
-    /// Verified and stored.
-    Stored,
+    /// Verified and stored. Opened while the fill still kept the bytes from being evicted.
+    Stored(BlobReader),
     /// Ended without a blob.
     Failed(Arc<Error>),
 }
@@ -63,6 +65,10 @@ struct Fill {
 #[derive(Debug)]
 pub(crate) struct Fills {
     under_way: Mutex<HashMap<Digest, Fill>>,
+    /// The blobs whose bytes are being removed. One begins only under the lock of `under_way`, see [`Self::begin_removal`].
+    removals: Removals,
+    /// Told whenever a fill has stored a blob: the cache may be too full now.
+    pub(crate) stored: Notify,
     /// Where a blob may already be because somebody pushed it.
     own: Store,
     /// Where it goes.
@@ -83,7 +89,8 @@ impl Fills {
         metrics: Arc<Metrics>,
         tasks: Tasks,
     ) -> Self {
-        Self { under_way: Mutex::default(), own, store, clock, limits, metrics, tasks }
+        let (under_way, removals, stored) = (Mutex::default(), Removals::default(), Notify::new());
+        Self { under_way, removals, stored, own, store, clock, limits, metrics, tasks }
     }
 
     /// Joins the fill of the blob, or starts it, and waits until it has something to read.
@@ -99,12 +106,9 @@ impl Fills {
         let progress = fill.progress.wait_for(is_readable).await.map_err(|_| Error::Interrupted)?.clone();
         match progress {
             Progress::Arriving { growing, size: Some(size) } => Ok(Filled::Arriving { growing, size }),
+            Progress::Stored(reader) => Ok(Filled::Stored(reader)),
             Progress::Failed(error) => Err(error.into()),
-            Progress::Asking | Progress::Arriving { .. } | Progress::Stored => {
-                let reader = self.store.blobs.open(&request.digest).await?;
-                let unknown = || Error::BlobDamaged { digest: request.digest.clone(), expected: 0, found: None };
-                Ok(Filled::Stored(reader.ok_or_else(unknown)?))
-            }
+            Progress::Asking | Progress::Arriving { .. } => Err(Error::Interrupted),
         }
     }
 
@@ -113,10 +117,29 @@ impl Fills {
         let under_way: Vec<Fill> =
             self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         for mut fill in under_way {
-            let is_over = |progress: &Progress| matches!(progress, Progress::Stored | Progress::Failed(_));
             // An error means that the fill's task is gone: it is over as well.
             let _ = fill.progress.wait_for(is_over).await;
         }
+    }
+
+    /// What becomes of the fill of the blob that runs now; `None` when none does.
+    pub(crate) fn outcome(&self, digest: &Digest) -> Option<impl Future<Output = Result<(), Error>> + use<>> {
+        let mut fill = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).get(digest)?.clone();
+        Some(async move {
+            match &*fill.progress.wait_for(is_over).await.map_err(|_| Error::Interrupted)? {
+                Progress::Failed(error) => Err(Arc::clone(error).into()),
+                Progress::Asking | Progress::Arriving { .. } | Progress::Stored(_) => Ok(()),
+            }
+        })
+    }
+
+    /// Takes the blob for the removal of its bytes; `None` while it is being filled, or removed by another.
+    ///
+    /// A fill lists itself and a removal begins under the same lock, so one of the two sees the other: either the removal
+    /// does not begin, or the fill waits for its end before it looks at what is here.
+    pub(crate) fn begin_removal(&self, digest: &Digest) -> Option<Removal> {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.contains_key(digest) { None } else { self.removals.begin(digest) }
     }
 
     fn enter(self: &Arc<Self>, request: &FillRequest) -> Fill {
@@ -132,6 +155,10 @@ impl Fills {
         self.tasks.spawn(async move { lead.run(departure).await });
         fill
     }
+}
+
+const fn is_over(progress: &Progress) -> bool {
+    matches!(progress, Progress::Stored(_) | Progress::Failed(_))
 }
 
 /// Takes the fill out of the list when it ends, also when it ends by a panic.
@@ -162,10 +189,17 @@ impl Lead {
             () = tokio::time::sleep(FILL_DEADLINE) => Err(Error::Interrupted),
             () = self.fills.tasks.stopping() => Err(Error::Interrupted),
         };
+        let outcome = match outcome {
+            Ok(()) => self.stored().await,
+            Err(error) => Err(error),
+        };
         // Whoever asks from here on finds the blob in the store, or starts a new fill.
         drop(departure);
         let last = match outcome {
-            Ok(()) => Progress::Stored,
+            Ok(reader) => {
+                self.fills.stored.notify_one();
+                Progress::Stored(reader)
+            }
             Err(error) => {
                 metrics.fills_failed.inc();
                 tracing::warn!(
@@ -178,7 +212,15 @@ impl Lead {
         self.progress.send_replace(last);
     }
 
+    /// The blob, for those who waited for all of it.
+    async fn stored(&self) -> Result<BlobReader, Error> {
+        let digest = &self.request.digest;
+        let damaged = || Error::BlobDamaged { digest: digest.clone(), expected: 0, found: None };
+        self.fills.store.blobs.open(digest).await?.ok_or_else(damaged)
+    }
+
     async fn fill(&self) -> Result<(), Error> {
+        self.fills.removals.ended(&self.request.digest).await;
         if self.is_here().await? {
             return Ok(());
         }

@@ -15,6 +15,7 @@ mod cache;
 mod clock;
 mod content;
 mod error;
+mod eviction;
 mod fill;
 mod flight;
 mod limits;
@@ -24,16 +25,18 @@ mod mount;
 mod proxied;
 mod push;
 mod registry;
+mod removal;
 mod repository;
 mod sessions;
 mod settings;
 mod sweep;
 mod tasks;
+mod upkeep;
 mod upload;
+mod usage;
+mod warm;
 
-pub use cache::{
-    CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport, Platform, WarmEvent,
-};
+pub use cache::{CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport};
 pub use clock::{Clock, SystemClock};
 pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
 pub use error::Error;
@@ -49,3 +52,4 @@ pub use settings::{
 pub use sweep::Swept;
 pub use tasks::Tasks;
 pub use upload::{Chunk, Source, SourceError, UploadStatus};
+pub use warm::{Platform, WarmEvent};

@@ -9,15 +9,18 @@ use entrepot_upstream::{Remotes, Via};
 
 use crate::content::Listing;
 use crate::content::PulledManifest;
+use crate::eviction::Evictions;
 use crate::fill::Fills;
 use crate::flight::Flights;
+use crate::metrics::gauged;
 use crate::proxied::Proxied;
 use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
+use crate::usage::Usage;
 use crate::{Clock, Error, Limits, Metrics, PAGE_MAX, ProxySettings, Tasks};
 
 /// The first component of names that belong to other registries.
-const PROXY_PREFIX: &str = "proxy";
+pub(crate) const PROXY_PREFIX: &str = "proxy";
 
 /// Bytes and who has them.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct Registry {
     pub(crate) fills: Arc<Fills>,
     pub(crate) manifest_flights: Flights<String, PulledManifest>,
     pub(crate) remotes: Remotes,
+    pub(crate) usage: Usage,
+    pub(crate) evictions: Evictions,
     /// By what other caches recognise this one, anew at each start.
     id: Box<str>,
 }
@@ -71,6 +76,7 @@ impl Registry {
     /// Puts the parts together. Nothing is read or written yet.
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { own, cache, remotes, clock, limits, settings, metrics, tasks } = parts;
+        metrics.cache_size_max.set(gauged(settings.cache.size_max.unwrap_or(0)));
         Arc::new(Self {
             fills: Arc::new(Fills::new(
                 own.clone(),
@@ -82,6 +88,8 @@ impl Registry {
             )),
             manifest_flights: Flights::new(tasks.clone()),
             sessions: Arc::new(Sessions::default()),
+            usage: Usage::new(clock.clone(), metrics.clone()),
+            evictions: Evictions::default(),
             own,
             cache,
             clock,

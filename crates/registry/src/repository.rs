@@ -55,7 +55,11 @@ impl Repository {
     /// The manifest of a tag or digest.
     pub async fn manifest(&self, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.manifest(&self.registry, reference).await,
+            Kind::Proxied(proxied) => {
+                let pulled = proxied.manifest(&self.registry, reference).await?;
+                self.registry.usage.note(proxied.cached_name(), &pulled.manifest.digest);
+                Ok(pulled)
+            }
             Kind::Hosted => {
                 let found = stored_manifest(&*self.registry.own.metadata, &self.name, reference).await?;
                 let Some(manifest) = found else {
@@ -70,7 +74,10 @@ impl Repository {
     /// A blob, to be read.
     pub async fn blob(&self, digest: &Digest) -> Result<PulledBlob, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.blob(&self.registry, digest).await,
+            Kind::Proxied(proxied) => {
+                self.registry.usage.note(proxied.cached_name(), digest);
+                proxied.blob(&self.registry, digest).await
+            }
             Kind::Hosted => {
                 let link = self.blob_link(digest).await?;
                 open_linked(&self.registry.own, link, CacheStatus::Own).await
