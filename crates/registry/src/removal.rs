@@ -162,3 +162,102 @@ impl Registry {
         Ok(!holders.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use entrepot_blobs::MemoryStore;
+    use entrepot_metadata_sqlite::SqliteStore;
+    use entrepot_oci::{Algorithm, RepositoryName};
+    use entrepot_testkit::FakeUpstream;
+    use entrepot_upstream::{Remotes, RemotesConfig, UpstreamConfig};
+    use futures_util::TryStreamExt;
+
+    use super::*;
+    use crate::{Limits, Metrics, Parts, ProxySettings, SystemClock, Tasks};
+
+    fn registry(folder: &std::path::Path, upstreams: Vec<UpstreamConfig>) -> Arc<Registry> {
+        let store = |name: &str| Store {
+            blobs: Arc::new(MemoryStore::new()),
+            metadata: Arc::new(SqliteStore::open(&folder.join(name)).unwrap()),
+        };
+        Registry::new(Parts {
+            own: store("own.sqlite"),
+            cache: store("cache.sqlite"),
+            remotes: Remotes::new(RemotesConfig { upstreams, ..RemotesConfig::default() }).unwrap(),
+            clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            settings: ProxySettings::default(),
+            metrics: Arc::new(Metrics::default()),
+            tasks: Tasks::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn rows_that_appear_for_a_removed_blob_are_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = registry(folder.path(), Vec::new());
+        let metadata = &registry.cache.metadata;
+        let link = BlobLink { digest: Algorithm::Sha256.digest(b"blob"), size: 4 };
+        let names: [RepositoryName; 2] = ["registry.example/a".parse().unwrap(), "registry.example/b".parse().unwrap()];
+        for name in &names {
+            metadata.link_blob(name, &link, registry.clock.now()).await.unwrap();
+        }
+        assert_eq!(registry.remove_blob(&link).await.unwrap(), None, "a blob that is held stays");
+        assert!(registry.unlink_removed(&link.digest).await.unwrap());
+        assert!(!registry.unlink_removed(&link.digest).await.unwrap());
+        assert_eq!(registry.remove_blob(&link).await.unwrap(), Some(0));
+        assert!(metadata.unheld_blobs(1).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_removal_excludes_another_and_is_waited_for() {
+        let removals = Removals::default();
+        let digest = Algorithm::Sha256.digest(b"blob");
+        let removal = removals.begin(&digest).unwrap();
+        assert!(removals.begin(&digest).is_none());
+        let waiting = removals.ended(&digest);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(removal);
+        waiting.await;
+        removals.ended(&digest).await;
+        assert!(removals.begin(&digest).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_fill_that_begins_during_a_removal_waits_and_fetches_the_blob_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream = FakeUpstream::start().await;
+        let digest = upstream.put_blob("app", "blob");
+        let listed = UpstreamConfig::new("upstream.test", upstream.url().parse().unwrap());
+        let registry = registry(folder.path(), vec![listed]);
+        let repository = registry.repository(&"proxy/upstream.test/app".parse().unwrap()).unwrap();
+        let read = async || -> Vec<bytes::Bytes> {
+            let pulled = repository.blob(&digest).await.unwrap();
+            pulled.stream(None).await.unwrap().try_collect().await.unwrap()
+        };
+        read().await;
+        registry.fills_ended().await;
+        let Store { blobs, metadata } = &registry.cache;
+        let name = repository.cached().unwrap().cached_name().clone();
+        assert!(metadata.unlink_blob(&name, &digest).await.unwrap());
+        upstream.forget_requests();
+
+        let removal = registry.fills.begin_removal(&digest).unwrap();
+        let removing = async {
+            // The stores here do not make anybody wait: whatever a fill looks at it has looked at after this.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(registry.metrics.fills_running.get(), 1);
+            assert!(blobs.delete(&digest).await.unwrap());
+            assert!(metadata.forget_blob(&digest).await.unwrap());
+            drop(removal);
+        };
+        let (pieces, ()) = tokio::join!(read(), removing);
+        assert_eq!(pieces.concat(), b"blob");
+        registry.fills_ended().await;
+        assert_eq!(upstream.count(|seen| seen.is_blob() && seen.is_get()), 1, "it had taken what was about to go");
+        assert!(blobs.size(&digest).await.unwrap().is_some() && metadata.blob(&name, &digest).await.unwrap().is_some());
+    }
+}

@@ -1,5 +1,11 @@
 //! The domain without HTTP: what only a clock of the test's own can show.
 
+mod cached;
+mod eviction;
+mod races;
+mod usage;
+mod warm;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
