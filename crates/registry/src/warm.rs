@@ -159,12 +159,11 @@ impl Walk {
         self.tell(WarmEvent::Manifest { digest: pulled.digest, media_type: pulled.media_type }).await;
         let mut taken = Taken { manifests: 1, ..Taken::default() };
         for reference in self.wanted(&manifest) {
-            match step_of(reference) {
-                Some(step) => taken.next.push(step),
-                None => {
-                    let reason = "its digest cannot be verified by this server".to_owned();
-                    taken.failures += self.fail(reference.descriptor.digest.to_string(), reason).await.failures;
-                }
+            if let Some(step) = step_of(reference) {
+                taken.next.push(step);
+            } else {
+                let reason = "its digest cannot be verified by this server".to_owned();
+                taken.failures += self.fail(reference.descriptor.digest.to_string(), reason).await.failures;
             }
         }
         if is_root && taken.next.is_empty() && manifest.kind() == ManifestKind::Index && !self.platforms.is_empty() {

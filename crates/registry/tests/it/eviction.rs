@@ -95,7 +95,7 @@ async fn blobs_that_another_image_or_repository_holds_stay() {
     }
     // Three entries over the same blobs: the first two free nothing.
     for left in [2, 1] {
-        let unused_for = Some(HOUR * left - HOUR / 2);
+        let unused_for = Some(HOUR / 2 * (2 * left - 1));
         let report = cached.evict(EvictionOrder { unused_for, ..EvictionOrder::default() }).await;
         assert_eq!((report.count, report.freed), (1, 0));
         assert_eq!(cached.entries().await.len(), usize::try_from(left).unwrap());
