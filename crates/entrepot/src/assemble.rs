@@ -4,7 +4,6 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use entrepot_blobs::FilesystemStore;
@@ -12,9 +11,6 @@ use entrepot_metadata_sqlite::SqliteStore;
 use entrepot_registry::{Limits, Parts, ProxySettings, Registry, Store, SystemClock, Tasks};
 use entrepot_server::{Health, Metrics, NotReady, RequestIds};
 use entrepot_upstream::{Remotes, RemotesConfig};
-
-/// How often expired uploads and leftovers are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 
 /// The metadata database inside a storage folder.
 const DATABASE_FILE: &str = "entrepot.sqlite";
@@ -126,7 +122,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         let entrepot_registry::Swept { uploads, leftovers, bytes } = swept;
         tracing::info!(uploads, leftovers, bytes, "swept what an earlier run had left");
     }
-    keep_sweeping(&registry, &tasks);
+    registry.keep_up();
     let health = Health::new({
         let registry = Arc::clone(&registry);
         move || probe(Arc::clone(&registry))
@@ -163,24 +159,6 @@ fn lock(role: &'static str, folder: &Path) -> Result<File, AssembleError> {
         Err(TryLockError::WouldBlock) => Err(AssembleError::InUse { role, path: folder.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
-}
-
-fn keep_sweeping(registry: &Arc<Registry>, tasks: &Tasks) {
-    let (registry, stopping) = (Arc::clone(registry), tasks.clone());
-    tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = stopping.stopping() => return,
-                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
-            }
-            match registry.sweep(false).await {
-                Ok(swept) => tracing::debug!(?swept, "swept"),
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a sweep failed and is repeated later");
-                }
-            }
-        }
-    });
 }
 
 async fn probe(registry: Arc<Registry>) -> Result<(), Vec<NotReady>> {

@@ -14,6 +14,7 @@ mod image_reference;
 mod manifest;
 mod media_type;
 mod name;
+mod platform;
 mod range;
 mod referrers;
 
@@ -24,5 +25,6 @@ pub use image_reference::{ImageReference, ImageReferenceError};
 pub use manifest::{MANIFEST_BYTES_MAX, MANIFEST_REFERENCES_MAX, Manifest, ManifestError, Reference, ReferenceKind};
 pub use media_type::{ManifestKind, MediaType, MediaTypeError};
 pub use name::{NAME_LENGTH_MAX, NameError, RepositoryName, TAG_LENGTH_MAX, Tag, TagError, TagOrDigest};
+pub use platform::ChildPlatform;
 pub use range::{ByteRange, ChunkRange, RangeError, RangeRequest, upload_range};
 pub use referrers::{Referrer, referrers_index, referrers_tag};

@@ -1,14 +1,18 @@
-//! The cache as its operator sees it: what is in it, what it is kept for, and how it is made to go.
+//! The cache as its operator sees it: what is in it, and what it is kept for. How it is made to go is in `eviction.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_metadata::Timestamp;
+use entrepot_metadata::{Entry, Page, Pin, Timestamp};
 use entrepot_oci::{Digest, MediaType, RepositoryName, Tag, TagOrDigest};
-use futures_core::stream::BoxStream;
 
 use crate::content::Listing;
-use crate::{Error, Registry, Repository};
+use crate::limits::{PINS_LISTED_MAX, UNHELD_COUNTED_MAX};
+use crate::metrics::gauged;
+use crate::proxied::Proxied;
+use crate::registry::PROXY_PREFIX;
+use crate::repository::Kind;
+use crate::{Error, PAGE_MAX, Registry, Repository};
 
 /// An image in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,104 +107,128 @@ pub struct EvictedEntry {
     pub used_at: Timestamp,
 }
 
-/// A part of an index to be fetched: `linux/arm64` or `linux/arm/v7`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Platform {
-    /// `linux`
-    pub os: String,
-    /// `arm64`
-    pub architecture: String,
-    /// `v7`; `None`: any.
-    pub variant: Option<String>,
-}
-
-/// How far the fetching of an image is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WarmEvent {
-    /// A manifest is here.
-    Manifest {
-        /// The manifest.
-        digest: Digest,
-        /// Its type.
-        media_type: MediaType,
-    },
-    /// A blob is on its way, or here when `received` is `size`.
-    Blob {
-        /// The blob.
-        digest: Digest,
-        /// The bytes that are here.
-        received: u64,
-        /// All of its bytes.
-        size: u64,
-    },
-    /// Something could not be fetched; the rest goes on.
-    Failed {
-        /// What it was: a tag or digest.
-        subject: String,
-        /// Why, for people, with its causes.
-        reason: String,
-    },
-    /// Nothing more comes.
-    Done {
-        /// Manifests that are here.
-        manifests: u64,
-        /// Blobs that are here.
-        blobs: u64,
-        /// The bytes of those blobs.
-        bytes: u64,
-        /// How much could not be fetched.
-        failures: u64,
-    },
-}
-
 impl Repository {
-    /// Forgets a tag or manifest of a cached repository, or everything of it, and frees the bytes that nobody else holds.
+    /// Keeps a reference of a cached repository whatever room is needed. It need not be here yet; a second pin changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotACache`] for a hosted repository, [`Error::Pinned`] when some of it is pinned.
-    pub async fn purge(&self, _reference: Option<&TagOrDigest>) -> Result<EvictionReport, Error> {
-        unimplemented!()
-    }
-
-    /// Keeps a reference of a cached repository whatever room is needed. It need not be here yet.
-    pub async fn pin(&self, _reference: &TagOrDigest) -> Result<(), Error> {
-        unimplemented!()
+    /// [`Error::NotACache`] for a hosted repository.
+    pub async fn pin(&self, reference: &TagOrDigest) -> Result<(), Error> {
+        let pin = Pin {
+            repository: self.cached()?.cached_name().clone(),
+            reference: reference.clone(),
+            pinned_at: self.registry.clock.now(),
+        };
+        self.registry.cache.metadata.pin(&pin).await?;
+        tracing::info!(repository.name = %self.name, %reference, "pinned");
+        Ok(())
     }
 
     /// Ends that; `false` when it was not pinned.
-    pub async fn unpin(&self, _reference: &TagOrDigest) -> Result<bool, Error> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// [`Error::NotACache`] for a hosted repository.
+    pub async fn unpin(&self, reference: &TagOrDigest) -> Result<bool, Error> {
+        let is_ended = self.registry.cache.metadata.unpin(self.cached()?.cached_name(), reference).await?;
+        if is_ended {
+            tracing::info!(repository.name = %self.name, %reference, "unpinned");
+        }
+        Ok(is_ended)
     }
 
-    /// Fetches everything of an image that is not here yet: of an index the parts for `platforms`, or all of them.
-    pub fn warm(&self, _reference: TagOrDigest, _platforms: Vec<Platform>) -> BoxStream<'static, WarmEvent> {
-        unimplemented!()
+    /// What it is in the cache.
+    ///
+    /// # Errors
+    /// [`Error::NotACache`] for a hosted repository.
+    pub(crate) fn cached(&self) -> Result<&Proxied, Error> {
+        match &self.kind {
+            Kind::Proxied(proxied) => Ok(proxied),
+            Kind::Hosted => Err(Error::NotACache { name: self.name.clone() }),
+        }
     }
 }
 
 impl Registry {
-    /// The entries of the cache by name, behind `after`; of one repository where it is given.
+    /// The entries of the cache by name, behind `after`; of one repository where it is given. A page has at most 10 000.
+    ///
+    /// # Errors
+    /// [`Error::NotACache`] for a hosted repository.
     pub async fn cache_entries(
         self: &Arc<Self>,
-        _name: Option<&RepositoryName>,
-        _after: Option<CachedEntryKey>,
-        _limit: usize,
+        name: Option<&RepositoryName>,
+        after: Option<CachedEntryKey>,
+        limit: usize,
     ) -> Result<Listing<CachedEntry>, Error> {
-        unimplemented!()
+        let repository = name.map(|name| self.cached_name(name)).transpose()?;
+        // Whoever has just pulled something looks for it here.
+        self.write_uses().await?;
+        let limit = limit.min(PAGE_MAX);
+        let after = after.map(|CachedEntryKey { name, digest }| (without_prefix(&name), digest));
+        let page = Page { after, limit: limit + 1 };
+        let entries = self.cache.metadata.entries(repository.as_ref(), &page).await?;
+        Ok(Listing::from_overfull(entries.into_iter().map(CachedEntry::from).collect(), limit))
     }
 
     /// How full the cache is.
     pub async fn cache_stats(&self) -> Result<CacheStats, Error> {
-        unimplemented!()
+        let totals = self.measure_cache().await?;
+        let unheld_blobs = self.cache.metadata.unheld_blobs(UNHELD_COUNTED_MAX).await?.len() as u64;
+        Ok(CacheStats {
+            bytes: totals.bytes,
+            blobs: totals.blobs,
+            manifests: totals.manifests,
+            unheld_blobs,
+            size_max: self.settings.cache.size_max,
+            fills: u64::try_from(self.metrics.fills_running.get()).unwrap_or(0),
+        })
     }
 
     /// Everything that is pinned, the first thousand.
     pub async fn cache_pins(&self) -> Result<Vec<CachePin>, Error> {
-        unimplemented!()
+        let pins = self.cache.metadata.pins(PINS_LISTED_MAX).await?;
+        let shown = |Pin { repository, reference, pinned_at }| {
+            let name = with_prefix(&repository);
+            CachePin { name, reference, pinned_at }
+        };
+        Ok(pins.into_iter().map(shown).collect())
     }
 
-    /// Evicts by the limits of the configuration, or by those of `order`.
-    pub async fn evict_cache(self: &Arc<Self>, _order: EvictionOrder) -> Result<EvictionReport, Error> {
-        unimplemented!()
+    /// How much is in the cache, which the metrics are told as well.
+    pub(crate) async fn measure_cache(&self) -> Result<entrepot_metadata::Totals, Error> {
+        let totals = self.cache.metadata.totals().await?;
+        self.metrics.cache_bytes.set(gauged(totals.bytes));
+        self.metrics.cache_blobs.set(gauged(totals.blobs));
+        self.metrics.cache_manifests.set(gauged(totals.manifests));
+        Ok(totals)
+    }
+
+    /// The name of a repository in the cache, by whatever name it was asked for. What was cached of a registry that may not be
+    /// asked any more is still found, under the registry's own address.
+    fn cached_name(self: &Arc<Self>, name: &RepositoryName) -> Result<RepositoryName, Error> {
+        match self.repository(name) {
+            Ok(repository) => Ok(repository.cached()?.cached_name().clone()),
+            Err(Error::UpstreamUnknown { .. }) => Ok(without_prefix(name)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl From<Entry> for CachedEntry {
+    fn from(entry: Entry) -> Self {
+        let Entry { repository, digest, media_type, tags, bytes, used_at, is_pinned } = entry;
+        Self { name: with_prefix(&repository), digest, media_type, tags, bytes, used_at, is_pinned }
+    }
+}
+
+/// The name under which a cached repository is shown, and can be pulled from. Where that would be too long for a name, the
+/// prefix is left out: the repository was cached through a shorter alias, and cannot be named by its address.
+pub(crate) fn with_prefix(cached: &RepositoryName) -> RepositoryName {
+    cached.below(PROXY_PREFIX).unwrap_or_else(|_| cached.clone())
+}
+
+/// The opposite.
+fn without_prefix(shown: &RepositoryName) -> RepositoryName {
+    match shown.split_first() {
+        Some((PROXY_PREFIX, cached)) => cached,
+        _ => shown.clone(),
     }
 }

@@ -11,22 +11,24 @@
 //! When the disk is full the fill ends, its bytes are given up, and the blob passes through uncached ([`crate::passing`]).
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use entrepot_blobs::{AbsorbError, CommitError, Growing};
+use entrepot_blobs::{AbsorbError, BlobReader, CommitError, Growing};
 use entrepot_metadata::BlobLink;
 use entrepot_oci::{ByteRange, Digest, RepositoryName};
 use entrepot_upstream::BlobFrom;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::content::{Arriving, BlobContent, PassedOn};
 use crate::limits::{FILL_DEADLINE, FULL_PAUSE, UNSIZED_PATIENCE};
-use crate::metrics::Running;
+use crate::metrics::{Running, gauged};
 use crate::passing::Passing;
 use crate::proxied::Proxied;
 use crate::registry::Store;
+use crate::removal::{Removal, Removals};
 use crate::transfer::Transfer;
 use crate::upload::unowned_stage;
 use crate::{Clock, Error, Limits, Metrics, Tasks};
@@ -47,8 +49,8 @@ enum Progress {
     Asking,
     /// Bytes are coming, this many in all if that is known.
     Arriving { growing: Growing, size: Option<u64> },
-    /// Verified and stored.
-    Stored,
+    /// Verified and stored. Opened while the fill still kept the bytes from being evicted.
+    Stored(BlobReader),
     /// Ended without a blob, because there is no room for it: whoever wants its bytes asks the upstream.
     PassedOn { size: u64 },
     /// Ended without a blob.
@@ -57,7 +59,7 @@ enum Progress {
 
 impl Progress {
     const fn is_over(&self) -> bool {
-        matches!(self, Self::Stored | Self::PassedOn { .. } | Self::Failed(_))
+        matches!(self, Self::Stored(_) | Self::PassedOn { .. } | Self::Failed(_))
     }
 }
 
@@ -79,6 +81,10 @@ struct Fill {
 #[derive(Debug)]
 pub(crate) struct Fills {
     under_way: Mutex<UnderWay>,
+    /// The blobs whose bytes are being removed. One begins only under the lock of `under_way`, see [`Self::begin_removal`].
+    removals: Removals,
+    /// Told whenever a fill has stored a blob: the cache may be too full now.
+    pub(crate) stored: Notify,
     /// Until when the disk counts as full.
     full_until: Mutex<Option<Instant>>,
     /// Where a blob may already be because somebody pushed it.
@@ -116,7 +122,8 @@ impl Fills {
         tasks: Tasks,
     ) -> Self {
         let (under_way, full_until) = (Mutex::default(), Mutex::default());
-        Self { under_way, full_until, own, store, clock, limits, orphans_max, metrics, tasks }
+        let (removals, stored) = (Removals::default(), Notify::new());
+        Self { under_way, removals, stored, full_until, own, store, clock, limits, orphans_max, metrics, tasks }
     }
 
     /// Joins the fill of the blob, or starts it, and waits until it has something to read: its size, and its bytes.
@@ -136,12 +143,9 @@ impl Fills {
                 let passed_on = PassedOn(Passing { proxied, digest, size });
                 Ok((size, BlobContent::PassedOn(Box::new(passed_on))))
             }
+            Progress::Stored(reader) => Ok((reader.size(), BlobContent::Stored(reader))),
             Progress::Failed(error) => Err(error.into()),
-            Progress::Asking | Progress::Arriving { .. } | Progress::Stored => {
-                let reader = self.store.blobs.open(&digest).await?;
-                let reader = reader.ok_or(Error::BlobDamaged { digest, expected: 0, found: None })?;
-                Ok((reader.size(), BlobContent::Stored(reader)))
-            }
+            Progress::Asking | Progress::Arriving { .. } => Err(Error::Interrupted),
         }
     }
 
@@ -154,6 +158,28 @@ impl Fills {
         }
     }
 
+    /// What becomes of the fill of the blob that runs now; `None` when none does.
+    pub(crate) fn outcome(&self, digest: &Digest) -> Option<impl Future<Output = Result<(), Error>> + use<>> {
+        let mut progress = self.lock().fills.get(digest)?.progress.clone();
+        Some(async move {
+            match &*progress.wait_for(Progress::is_over).await.map_err(|_| Error::Interrupted)? {
+                Progress::Failed(error) => Err(Arc::clone(error).into()),
+                Progress::Asking | Progress::Arriving { .. } | Progress::Stored(_) | Progress::PassedOn { .. } => {
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// Takes the blob for the removal of its bytes; `None` while it is being filled, or removed by another.
+    ///
+    /// A fill lists itself and a removal begins under the same lock, so one of the two sees the other: either the removal
+    /// does not begin, or the fill waits for its end before it looks at what is here.
+    pub(crate) fn begin_removal(&self, digest: &Digest) -> Option<Removal> {
+        let under_way = self.lock();
+        if under_way.fills.contains_key(digest) { None } else { self.removals.begin(digest) }
+    }
+
     /// Follows the fill that runs, or one that starts now; and whether it is fetched through another repository.
     fn enter(self: &Arc<Self>, request: FillRequest) -> (Follower, bool) {
         let mut under_way = self.lock();
@@ -164,7 +190,7 @@ impl Fills {
             fill.followers += 1;
             let follower = Follower::of(self, &request.digest, fill);
             let is_through_another = fill.cached_name != *cached_name;
-            self.metrics.fills_orphaned.set(gauge(under_way.orphans()));
+            self.metrics.fills_orphaned.set(gauged(under_way.orphans() as u64));
             return (follower, is_through_another);
         }
         let (sender, progress) = watch::channel(Progress::Asking);
@@ -195,10 +221,6 @@ impl Fills {
     fn note_full(&self) {
         *self.full_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_PAUSE);
     }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// One client of a fill, for as long as it waits for it or reads from it.
@@ -253,7 +275,7 @@ impl Drop for Follower {
         }
         let abandoned = fill.abandoned.clone();
         let orphans = under_way.orphans();
-        self.fills.metrics.fills_orphaned.set(gauge(orphans));
+        self.fills.metrics.fills_orphaned.set(gauged(orphans as u64));
         if orphans > self.fills.orphans_max {
             // Whoever enters from here on starts a new one.
             abandoned.cancel();
@@ -275,7 +297,7 @@ impl Drop for Departure {
         if under_way.fills.get(&self.digest).is_some_and(|fill| fill.number == self.number) {
             under_way.fills.remove(&self.digest);
         }
-        self.fills.metrics.fills_orphaned.set(gauge(under_way.orphans()));
+        self.fills.metrics.fills_orphaned.set(gauged(under_way.orphans() as u64));
     }
 }
 
@@ -299,13 +321,20 @@ impl Lead {
             () = self.fills.tasks.stopping() => Err(Error::Interrupted),
             () = self.abandoned.cancelled() => Err(Error::Interrupted),
         };
+        let outcome = match outcome {
+            Ok(()) => self.stored().await,
+            Err(error) => Err(error),
+        };
         let last = match outcome {
-            Ok(()) => Progress::Stored,
+            Ok(reader) => Progress::Stored(reader),
             Err(error) if error.is_full() => self.pass_on(error, size).await,
             Err(error) => Progress::Failed(Arc::new(error)),
         };
         // Whoever asks from here on finds the blob in the store, or starts a new fill.
         drop(departure);
+        if matches!(last, Progress::Stored(_)) {
+            self.fills.stored.notify_one();
+        }
         if let Progress::Failed(error) = &last {
             metrics.fills_failed.inc();
             tracing::warn!(
@@ -317,7 +346,15 @@ impl Lead {
         self.progress.send_replace(last);
     }
 
+    /// The blob, for those who waited for all of it.
+    async fn stored(&self) -> Result<BlobReader, Error> {
+        let digest = &self.request.digest;
+        let damaged = || Error::BlobDamaged { digest: digest.clone(), expected: 0, found: None };
+        self.fills.store.blobs.open(digest).await?.ok_or_else(damaged)
+    }
+
     async fn fill(&self, size: &mut Option<u64>) -> Result<(), Error> {
+        self.fills.removals.ended(&self.request.digest).await;
         if self.is_here().await? {
             return Ok(());
         }

@@ -17,6 +17,7 @@ mod clock;
 mod content;
 mod created;
 mod error;
+mod eviction;
 mod fill;
 mod flight;
 mod freshness;
@@ -31,18 +32,20 @@ mod proxied;
 mod push;
 mod registry;
 mod remembered;
+mod removal;
 mod repository;
 mod sessions;
 mod settings;
 mod sweep;
 mod tasks;
 mod transfer;
+mod upkeep;
 mod upload;
 mod upstream_metrics;
+mod usage;
+mod warm;
 
-pub use cache::{
-    CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport, Platform, WarmEvent,
-};
+pub use cache::{CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport};
 pub use clock::{Clock, SystemClock};
 pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
 pub use error::Error;
@@ -59,3 +62,4 @@ pub use settings::{
 pub use sweep::Swept;
 pub use tasks::Tasks;
 pub use upload::{Chunk, Source, SourceError, UploadStatus};
+pub use warm::{Platform, WarmEvent};

@@ -21,6 +21,20 @@ pub struct Metrics {
     pub refusals_repeated: Counter,
     /// Lists of tags and referrers answered from memory, without asking again.
     pub lists_repeated: Counter,
+    /// The bytes of the blobs in the cache, as last looked at.
+    pub cache_bytes: Gauge,
+    /// How many blobs are in the cache, as last looked at.
+    pub cache_blobs: Gauge,
+    /// How many manifests are in the cache, as last looked at.
+    pub cache_manifests: Gauge,
+    /// The bytes that the cache may have; 0 is no limit.
+    pub cache_size_max: Gauge,
+    /// Entries of the cache that were evicted or purged.
+    pub evictions: Counter,
+    /// The bytes that became free by that.
+    pub evicted_bytes: Counter,
+    /// Uses of cached content that were not noted because too many waited to be written.
+    pub uses_lost: Counter,
     /// Fills that were started.
     pub fills_started: Counter,
     /// Fills that ended without a blob.
@@ -127,6 +141,7 @@ impl Metrics {
             "Lists of tags and referrers answered from memory, without asking again",
             self.lists_repeated.clone(),
         );
+        self.register_cache(registry);
         registry.register("fills_started", "Fills that were started", self.fills_started.clone());
         registry.register("fills_failed", "Fills that ended without a blob", self.fills_failed.clone());
         registry.register("fills_resumed", "Fills that went on after a break", self.fills_resumed.clone());
@@ -167,6 +182,25 @@ impl Metrics {
             self.upstream_requests.clone(),
         );
     }
+
+    fn register_cache(&self, registry: &mut Registry) {
+        registry.register("cache_bytes", "Bytes of the blobs in the cache", self.cache_bytes.clone());
+        registry.register("cache_blobs", "Blobs in the cache", self.cache_blobs.clone());
+        registry.register("cache_manifests", "Manifests in the cache", self.cache_manifests.clone());
+        registry.register(
+            "cache_size_max",
+            "Bytes that the cache may have; 0 is no limit",
+            self.cache_size_max.clone(),
+        );
+        registry.register("evictions", "Entries evicted or purged from the cache", self.evictions.clone());
+        registry.register("evicted_bytes", "Bytes that became free in the cache", self.evicted_bytes.clone());
+        registry.register("uses_lost", "Uses of cached content that could not be noted", self.uses_lost.clone());
+    }
+}
+
+/// A count as a gauge takes it.
+pub(crate) fn gauged(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Counts something as running for as long as it lives.

@@ -10,17 +10,20 @@ use entrepot_upstream::{Remotes, Via};
 use crate::content::Listing;
 use crate::content::PulledManifest;
 use crate::created::Dates;
+use crate::eviction::Evictions;
 use crate::fill::Fills;
 use crate::flight::Flights;
 use crate::memory::{Memory, Question};
+use crate::metrics::gauged;
 use crate::proxied::Proxied;
 use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
 use crate::upstream_metrics::UpstreamMetrics;
+use crate::usage::Usage;
 use crate::{Clock, Error, Limits, Metrics, PAGE_MAX, ProxySettings, Tasks};
 
 /// The first component of names that belong to other registries.
-const PROXY_PREFIX: &str = "proxy";
+pub(crate) const PROXY_PREFIX: &str = "proxy";
 
 /// Bytes and who has them.
 #[derive(Clone, Debug)]
@@ -69,6 +72,8 @@ pub struct Registry {
     /// What upstreams refused and listed.
     pub(crate) memory: Memory,
     pub(crate) remotes: Remotes,
+    pub(crate) usage: Usage,
+    pub(crate) evictions: Evictions,
     /// By what other caches recognise this one, anew at each start.
     id: Box<str>,
 }
@@ -77,6 +82,7 @@ impl Registry {
     /// Puts the parts together. Nothing is read or written yet.
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { own, cache, remotes, clock, limits, settings, metrics, tasks } = parts;
+        metrics.cache_size_max.set(gauged(settings.cache.size_max.unwrap_or(0)));
         Arc::new(Self {
             fills: Arc::new(Fills::new(
                 (own.clone(), cache.clone()),
@@ -90,6 +96,8 @@ impl Registry {
             manifest_flights: Flights::new(tasks.clone()),
             memory: Memory::new(&tasks),
             sessions: Arc::new(Sessions::default()),
+            usage: Usage::new(clock.clone(), metrics.clone()),
+            evictions: Evictions::default(),
             own,
             cache,
             clock,

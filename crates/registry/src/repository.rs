@@ -65,6 +65,7 @@ impl Repository {
                 let admission = self.admission(proxied);
                 let admitted = admission.reference(reference).await?;
                 let pulled = proxied.manifest(&self.registry, reference).await?;
+                self.registry.usage.note(proxied.cached_name(), &pulled.manifest.digest);
                 if admitted == Admitted::SoFar {
                     admission.manifest(reference, &pulled.manifest).await?;
                 }
@@ -86,6 +87,7 @@ impl Repository {
         match &self.kind {
             Kind::Proxied(proxied) => {
                 self.admission(proxied).blob(digest).await?;
+                self.registry.usage.note(proxied.cached_name(), digest);
                 proxied.blob(&self.registry, digest).await
             }
             Kind::Hosted => {

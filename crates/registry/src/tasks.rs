@@ -29,6 +29,11 @@ impl Tasks {
         self.stopping.cancelled().await;
     }
 
+    /// Whether the process has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
     /// Tells every task to stop and waits for them, at most for `patience`; `false` when some were still running.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.stopping.cancel();

@@ -6,6 +6,12 @@ mod sharing;
 
 mod upstreams;
 
+mod cached;
+mod eviction;
+mod races;
+mod usage;
+mod warm;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
