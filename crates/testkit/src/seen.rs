@@ -13,6 +13,8 @@ pub struct Seen {
     pub query: String,
     /// All headers.
     pub headers: HeaderMap,
+    /// Whether the client showed a certificate when it connected.
+    pub has_certificate: bool,
 }
 
 impl Seen {
