@@ -10,6 +10,7 @@
 //! connect time, except to the authority that the operator listed and the hosts that he listed with it. And
 //! credentials leave for nobody but the upstream itself and a realm that it may be trusted with.
 
+mod account;
 mod address;
 mod answer;
 mod ask;
@@ -20,11 +21,14 @@ mod challenge;
 mod circuit;
 mod config;
 mod connections;
+mod credential_helper;
 mod error;
 mod handshake;
 mod history;
 mod limits;
 mod manifests;
+mod mirror_places;
+mod mirrors;
 mod pages;
 mod rate_limit;
 mod reach;
@@ -34,6 +38,7 @@ mod remotes;
 mod resolver;
 mod retry_after;
 mod tags;
+mod tls;
 mod token_cache;
 mod token_request;
 mod turns;
@@ -47,8 +52,9 @@ pub use config::{
 };
 pub use error::{ContentError, Error, RedirectError, Source, Suspension};
 pub use handshake::{Handshake, HandshakeStep};
-pub use history::{History, RedactedUrl, Reported};
+pub use history::{History, PassedOver, RedactedUrl, Reported};
 pub use manifests::{FetchedManifest, ManifestHead};
+pub use mirrors::ServedBy;
 pub use rate_limit::RateLimit;
 pub use remote::{Remote, RemoteState};
 pub use remotes::{Remotes, ResolveError};
