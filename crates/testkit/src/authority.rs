@@ -25,6 +25,9 @@ pub enum ClientCertificates<'a> {
     Demanded(&'a Authority),
 }
 
+/// The names in the certificate of a fake upstream.
+const SERVER_NAMES: [&str; 4] = ["127.0.0.1", "registry.example", "auth.example", "cdn.example"];
+
 /// A certificate authority that nobody trusts yet.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -64,7 +67,7 @@ impl Authority {
     }
 
     pub(crate) fn acceptor(&self, clients: ClientCertificates<'_>) -> TlsAcceptor {
-        let signed = self.sign(&["127.0.0.1", "*.example"], ExtendedKeyUsagePurpose::ServerAuth);
+        let signed = self.sign(&SERVER_NAMES, ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from_pem_slice(signed.certificate.as_bytes()).expect("it was just written")];
         let key = PrivateKeyDer::from_pem_slice(signed.key.as_bytes()).expect("it was just written");
         let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

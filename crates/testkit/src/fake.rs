@@ -58,8 +58,8 @@ impl FakeUpstream {
         Self::start_with(None).await
     }
 
-    /// Starts an empty registry that speaks TLS, with a certificate for `127.0.0.1` and every name below `example` that
-    /// `authority` has signed, and does with certificates of clients what `clients` says.
+    /// Starts an empty registry that speaks TLS, and does with certificates of clients what `clients` says. Its own is signed by
+    /// `authority`, for `127.0.0.1`, `registry.example`, `auth.example` and `cdn.example`.
     ///
     /// # Panics
     /// When no port can be had.

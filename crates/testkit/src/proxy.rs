@@ -133,11 +133,12 @@ async fn pass_on(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let is_tunnel = method == "CONNECT";
     let without_scheme = if is_tunnel { target } else { target.strip_prefix("http://").ok_or_else(bad)? };
     let (authority, path) = without_scheme.find('/').map_or((without_scheme, "/"), |at| without_scheme.split_at(at));
+    let authority = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
     let address = {
         let mut state = shared.lock();
-        state.passed_on.push(authority.to_owned());
+        state.passed_on.push(authority.clone());
         state.secrets += usize::from(header(headers, "authorization").is_some());
-        state.routes.get(authority).copied()
+        state.routes.get(&authority).copied()
     };
     let connected = match address {
         Some(address) => TcpStream::connect(address).await,

@@ -12,7 +12,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -29,6 +29,9 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The largest piece of a body that leaves at once.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest form that is read.
+const FORM_BYTES_MAX: usize = 64 * 1024;
 
 /// Listens on `address`, and serves until the task is aborted; every connection ends with it.
 pub(crate) async fn serve(
@@ -72,13 +75,18 @@ async fn respond(
     has_certificate: bool,
     shared: Arc<Shared>,
 ) -> Result<Response<Body>, Infallible> {
-    let seen = Seen {
+    let mut seen = Seen {
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
         headers: request.headers().clone(),
         has_certificate,
     };
+    if seen.is_post() {
+        // A form that breaks off is as good as none.
+        let form = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await;
+        seen.query = form.map(|form| String::from_utf8_lossy(&form.to_bytes()).into_owned()).unwrap_or_default();
+    }
     let is_head = seen.is_head();
     let mut reply = shared.reply(&seen);
     if let Some(gate) = &reply.delivery.silence {

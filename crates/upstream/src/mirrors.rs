@@ -156,7 +156,7 @@ impl<'a> Round<'a> {
         let repository = self.repository;
         self.mirrors.find_map(|mirror| {
             let there = mirror.repository(repository).filter(|_| mirror.is_trusted())?;
-            Some(Stop { remote: &*mirror.remote, repository: there, mirror: Some(mirror) })
+            Some(Stop { remote: &mirror.remote, repository: there, mirror: Some(mirror) })
         })
     }
 

@@ -100,7 +100,8 @@ pub(crate) fn failure_reason(error: &(dyn StdError + 'static)) -> Option<&'stati
 const fn reason(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
-            CertificateError::UnknownIssuer => {
+            // A bad signature is what a namesake of the authority comes to.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "its certificate is not trusted, no authority that is known here has signed it; the one that has can be \
                  configured as its ca"
             }
