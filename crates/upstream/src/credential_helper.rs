@@ -280,7 +280,7 @@ mod tests {
         let (failure, mut writer) = tokio::join!(account.login("fake"), test);
         assert!(matches!(*failure.unwrap_err(), HelperError::TimedOut { .. }));
         // The pipe takes what fits, and the rest when somebody reads: more than fits is taken by a living reader alone.
-        let written = tokio::task::spawn_blocking(move || writer.write_all(&[0; 1_000_000]));
+        let written = tokio::task::spawn_blocking(move || writer.write_all(&vec![0; 1_000_000]));
         assert_eq!(written.await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -57,6 +57,9 @@ pub(crate) const MIRRORS_MAX: usize = 16;
 /// How long a mirror is not asked after it sent other content than was asked for.
 pub(crate) const MIRROR_DISTRUST: Duration = Duration::from_mins(5);
 
+/// How long a mirror is not asked after it let somebody wait in vain or broke off in the middle of a blob.
+pub(crate) const MIRROR_PAUSE: Duration = Duration::from_mins(1);
+
 /// Bytes of one page of tags or referrers. More is `Error::TooLarge`.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 

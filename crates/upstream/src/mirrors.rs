@@ -7,14 +7,17 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
-use crate::blobs::{BlobFrom, BlobResponse};
+use crate::blobs::{BlobBody, BlobFrom, BlobResponse};
 use crate::error::Error;
 use crate::history::PassedOver;
-use crate::limits::MIRROR_DISTRUST;
+use crate::limits::{MIRROR_DISTRUST, MIRROR_PAUSE};
 use crate::manifests::{FetchedManifest, ManifestHead};
 use crate::remote::Remote;
 use crate::via::RemoteRepository;
@@ -26,12 +29,12 @@ pub(crate) struct Place {
     remote: Arc<Remote>,
     /// What stands there before the names of repositories.
     prefix: Option<RepositoryName>,
-    distrusted_until: Mutex<Option<Instant>>,
+    set_aside_until: Mutex<Option<Instant>>,
 }
 
 impl Place {
     pub(crate) fn new(upstream: Arc<str>, remote: Arc<Remote>, prefix: Option<RepositoryName>) -> Self {
-        Self { upstream, remote, prefix, distrusted_until: Mutex::default() }
+        Self { upstream, remote, prefix, set_aside_until: Mutex::default() }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -39,20 +42,27 @@ impl Place {
     }
 
     fn is_trusted(&self) -> bool {
-        let until = *self.distrusted_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self.set_aside_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_none_or(|until| until <= Instant::now())
     }
 
     fn distrust(&self) {
-        let until = Instant::now() + MIRROR_DISTRUST;
-        *self.distrusted_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-        let (upstream, mirror, seconds) = (&*self.upstream, self.remote.name(), MIRROR_DISTRUST.as_secs());
-        tracing::warn!(
-            remote.name = upstream,
-            mirror,
-            seconds,
-            "a mirror is not asked: it sent other content than asked for"
-        );
+        self.set_aside(MIRROR_DISTRUST, "it sent other content than was asked for");
+    }
+
+    /// Whoever waited for it in vain, or has half a blob of it, comes again: elsewhere, at first.
+    fn pause(&self) {
+        self.set_aside(MIRROR_PAUSE, "it kept somebody waiting or broke off");
+    }
+
+    fn set_aside(&self, time: Duration, reason: &str) {
+        let end = Instant::now() + time;
+        {
+            let mut until = self.set_aside_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *until = until.map_or(Some(end), |until| Some(until.max(end)));
+        }
+        let (upstream, mirror, seconds) = (&*self.upstream, self.name(), time.as_secs());
+        tracing::warn!(remote.name = upstream, mirror, seconds, reason, "a mirror is not asked for a while");
     }
 
     /// What `repository` is called there; `None` when its name would be too long.
@@ -163,8 +173,10 @@ impl<'a> Round<'a> {
     /// Who is asked after `stop` failed with `error`; the final error when nobody is left.
     fn after(&mut self, stop: &Stop<'a>, error: Error) -> Result<Stop<'a>, Error> {
         if let Some(mirror) = stop.mirror {
-            if matches!(error, Error::DigestMismatch { .. }) {
-                mirror.distrust();
+            match error {
+                Error::DigestMismatch { .. } => mirror.distrust(),
+                Error::Timeout { .. } => mirror.pause(),
+                _ => {}
             }
             return self.pass_over(mirror, error.to_string());
         }
@@ -201,6 +213,17 @@ impl<'a> Round<'a> {
         error.history_mut().passed_over = std::mem::take(&mut self.passed_over);
         error
     }
+}
+
+/// `body`, whose end before its time pauses the mirror that it comes from.
+fn watched(body: BlobBody, mirror: Option<Arc<Place>>) -> BlobBody {
+    let Some(mirror) = mirror else { return body };
+    let note = move |piece: &Result<Bytes, Error>| {
+        if piece.is_err() {
+            mirror.pause();
+        }
+    };
+    body.inspect(note).boxed()
 }
 
 impl Remote {
@@ -279,7 +302,8 @@ impl Remote {
             stop = match stop.remote.own_blob(&stop.repository, digest, from).await {
                 Ok(found) => {
                     let served_by = ServedBy { name: stop.remote.shared_name(), mirror: stop.mirror.cloned() };
-                    return Ok(BlobResponse { first: found.first, total: found.total, served_by, body: found.body });
+                    let body = watched(found.body, stop.mirror.cloned());
+                    return Ok(BlobResponse { first: found.first, total: found.total, served_by, body });
                 }
                 Err(error) => round.after(&stop, error)?,
             };

@@ -211,7 +211,7 @@ async fn what_cannot_be_used_is_refused_at_the_start_with_the_upstream_and_the_f
     let rows = [
         ("ca", UpstreamConfig { ca: Some(b"nonsense".to_vec()), ..base() }),
         ("ca", UpstreamConfig { ca: Some(one.key.clone().into_bytes()), ..base() }),
-        ("ca", UpstreamConfig { ca: Some(one.certificate[..200].as_bytes().to_vec()), ..base() }),
+        ("ca", UpstreamConfig { ca: Some(one.certificate.as_bytes()[..200].to_vec()), ..base() }),
         ("client_certificate", UpstreamConfig { client_certificate: certificate("", &one.key), ..base() }),
         ("client_certificate", UpstreamConfig { client_certificate: certificate(&one.certificate, "x"), ..base() }),
         (

@@ -152,6 +152,23 @@ async fn whoever_finds_wrong_bytes_in_a_blob_can_keep_its_mirror_from_being_aske
 }
 
 #[tokio::test]
+async fn a_blob_that_breaks_off_at_one_mirror_goes_on_at_the_next() {
+    let trio = Trio::start().await;
+    trio.first.when(Seen::is_blob).reply(|honest| honest.cut_after(50_000));
+    let blob = trio.remote.get_blob(&repository(), trio.layer(), BlobFrom::Start).await.unwrap();
+    let (mut bytes, error) = read(blob.body).await;
+    assert!(matches!(error, Some(Error::Interrupted { .. })), "{error:?}");
+    let from = BlobFrom::Offset(bytes.len() as u64);
+    let rest = trio.remote.get_blob(&repository(), trio.layer(), from).await.unwrap();
+    assert_eq!(rest.served_by.name(), trio.second.address().to_string());
+    bytes.extend(read(rest.body).await.0);
+    assert_eq!(bytes, trio.image.layers[0].bytes);
+    later(Duration::from_mins(1)).await;
+    trio.first.heal();
+    assert_eq!(trio.pull_by_digest().await, "first");
+}
+
+#[tokio::test]
 async fn the_error_is_the_one_of_the_upstream_and_names_the_mirrors() {
     let trio = Trio::start().await;
     let absent: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
