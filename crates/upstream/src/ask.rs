@@ -125,9 +125,33 @@ impl Remote {
         }
     }
 
-    /// Asks the remote itself: with what is known to be wanted, and once more when the answer is a challenge that
-    /// can be met. A second 401 is final. Returns whether a password was sent, too.
+    /// Asks the remote itself, and once more when it refuses an account that may have run out and been replaced. Returns whether
+    /// a password was sent, too.
     pub(crate) async fn ask_home(
+        &self,
+        ask: &Ask<'_>,
+        url: &Url,
+        history: &mut History,
+    ) -> Result<(Response, bool), Error> {
+        let number = self.login_number();
+        let asked = self.ask_home_as_it_is(ask, url, history).await;
+        let is_refused = match &asked {
+            // ECR says 403 to a password that has run out.
+            Ok((response, had_password)) => *had_password && matches!(response.status().as_u16(), 401 | 403),
+            Err(error) => matches!(error, Error::CredentialsRefused { .. }),
+        };
+        if !is_refused || !self.is_login_renewed(number).await {
+            return asked;
+        }
+        if let Ok((response, _)) = asked {
+            release(response).await;
+        }
+        self.ask_home_as_it_is(ask, url, history).await
+    }
+
+    /// Asks the remote itself: with what is known to be wanted, and once more when the answer is a challenge that
+    /// can be met. A second 401 is final.
+    async fn ask_home_as_it_is(
         &self,
         ask: &Ask<'_>,
         url: &Url,
@@ -188,7 +212,7 @@ impl Remote {
         headers: HeaderMap,
         history: &mut History,
     ) -> Result<Response, Error> {
-        let sent = self.connections().send((method, url), headers, self.reach().is_guarded(url), history).await;
+        let sent = self.connections().send((method, url), headers, self.reach().destination(url), history).await;
         if self.reach().is_home(url) {
             self.circuit().note(&sent);
         }

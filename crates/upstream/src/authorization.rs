@@ -20,7 +20,10 @@ use crate::remote::Remote;
 use crate::token_cache::{Lease, Token, TokenKey};
 use crate::token_request::TokenRequest;
 
-/// The account of a remote.
+/// The user name that marks the password as an identity token, by the convention of credential helpers.
+const IDENTITY_TOKEN: &str = "<token>";
+
+/// An account of a remote.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) username: String,
@@ -32,6 +35,16 @@ impl Credentials {
     pub(crate) fn header(&self) -> HeaderValue {
         let pair = format!("{}:{}", self.username, self.password.expose_secret());
         secret_header(&format!("Basic {}", STANDARD.encode(pair)))
+    }
+
+    /// The token that stands in place of a password, if it is one that only a token endpoint takes.
+    pub(crate) fn identity_token(&self) -> Option<&SecretString> {
+        (self.username == IDENTITY_TOKEN).then_some(&self.password)
+    }
+
+    /// Whether both are one account.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.username == other.username && self.password.expose_secret() == other.password.expose_secret()
     }
 }
 
@@ -89,16 +102,19 @@ impl Remote {
         repository: &RepositoryName,
         history: &mut History,
     ) -> Result<Option<Authorization>, Error> {
-        if self.credentials().is_some() && !self.wanted().is_pinged {
+        if self.has_account() && !self.wanted().is_pinged {
             self.learn_from_ping(history).await?;
         }
         let scheme = self.wanted().scheme.clone();
         match scheme {
             None => Ok(None),
-            Some(Scheme::Basic) => Ok(self.credentials().map(|account| Authorization::Basic(account.header()))),
+            Some(Scheme::Basic) => {
+                let login = self.login(history).await?;
+                Ok(login.map(|login| Authorization::Basic(login.credentials.header())))
+            }
             Some(Scheme::Bearer { realm, service, scope }) => {
                 let scope = scope.unwrap_or_else(|| pull_scope(repository.as_str()));
-                let key = self.key(realm, service, Some(scope), history)?;
+                let key = self.key(realm, service, Some(scope), history).await?;
                 self.token(key, None, history).await.map(Some)
             }
         }
@@ -118,10 +134,10 @@ impl Remote {
         history.record(|| challenge.step(self.reach().home()));
         match challenge {
             Challenge::Basic => {
-                let Some(account) = self.credentials() else { return Ok(None) };
+                let Some(login) = self.login(history).await? else { return Ok(None) };
                 self.wanted().scheme = Some(Scheme::Basic);
                 let is_final = matches!(refused, Some(Authorization::Basic(_)));
-                Ok((!is_final).then(|| Authorization::Basic(account.header())))
+                Ok((!is_final).then(|| Authorization::Basic(login.credentials.header())))
             }
             Challenge::Bearer { realm, service, scope } => {
                 let realm = parse_realm(&realm, self.reach().home(), history)?;
@@ -129,7 +145,7 @@ impl Remote {
                 let scheme = Scheme::Bearer { realm: realm.clone(), service: service.clone(), scope: lasting };
                 self.wanted().scheme = Some(scheme);
                 let scope = scope.unwrap_or_else(|| pull_scope(repository.as_str()));
-                let key = self.key(realm, service, Some(scope), history)?;
+                let key = self.key(realm, service, Some(scope), history).await?;
                 match refused {
                     Some(Authorization::Bearer { key: sent, lease }) if sent == key => {
                         if lease.is_fresh {
@@ -196,23 +212,23 @@ impl Remote {
         let Some(Challenge::Bearer { realm, service, scope }) = Challenge::preferred(headers) else { return Ok(None) };
         let realm = parse_realm(&realm, url, history)?;
         let scope = scope.or_else(|| repository_of(url.path()).map(pull_scope));
-        let key = TokenKey { realm, service, scope, is_anonymous: true };
+        let key = TokenKey { realm, service, scope, account: None };
         self.token_counting(None, key, None, history).await.map(Some)
     }
 
     /// The key of a token for this remote, when its realm may see the account.
-    fn key(
+    async fn key(
         &self,
         realm: Url,
         service: Option<String>,
         scope: Option<String>,
         history: &History,
     ) -> Result<TokenKey, Error> {
-        let is_anonymous = self.credentials().is_none();
-        if !is_anonymous && !self.reach().may_receive_credentials(&realm) {
+        if self.has_account() && !self.reach().may_receive_credentials(&realm) {
             return Err(untrusted(&realm, history));
         }
-        Ok(TokenKey { realm, service, scope, is_anonymous })
+        let account = self.login(history).await?.map(|login| login.number);
+        Ok(TokenKey { realm, service, scope, account })
     }
 
     /// A token by `key` other than `refused`, from the cache or from its realm.
@@ -233,11 +249,12 @@ impl Remote {
         refused: Option<&Token>,
         history: &mut History,
     ) -> Result<Authorization, Error> {
+        let login = if key.account.is_some() { self.login(history).await? } else { None };
         let request = TokenRequest {
             circuit,
             key: key.clone(),
-            account: self.credentials().filter(|_| !key.is_anonymous).cloned(),
-            is_guarded: self.reach().is_guarded(&key.realm),
+            account: login.map(|login| login.credentials),
+            destination: self.reach().destination(&key.realm),
             connections: self.shared_connections(),
             history: history.clone(),
         };

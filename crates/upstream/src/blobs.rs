@@ -12,6 +12,7 @@ use crate::answer::Answer;
 use crate::ask::Ask;
 use crate::body;
 use crate::error::{ContentError, Error};
+use crate::mirrors::ServedBy;
 use crate::remote::Remote;
 use crate::turns::{Kind, Turn};
 use crate::via::RemoteRepository;
@@ -50,6 +51,8 @@ pub struct BlobResponse {
     pub first: u64,
     /// The size of the whole blob in bytes, if told.
     pub total: Option<u64>,
+    /// Who sends it: who is to blame when it is not what was asked for.
+    pub served_by: ServedBy,
     /// The bytes. Each piece must come within the stall timeout; a body that ends before the length that was announced
     /// ends in [`Error::Interrupted`].
     pub body: BlobBody,
@@ -58,15 +61,25 @@ pub struct BlobResponse {
 impl std::fmt::Debug for BlobResponse {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = formatter.debug_struct("BlobResponse");
-        debug.field("first", &self.first).field("total", &self.total).finish_non_exhaustive()
+        debug.field("first", &self.first).field("total", &self.total);
+        debug.field("served_by", &self.served_by).finish_non_exhaustive()
     }
 }
 
+/// A blob on its way from one place.
+pub(crate) struct OwnBlob {
+    pub(crate) first: u64,
+    pub(crate) total: Option<u64>,
+    pub(crate) body: BlobBody,
+}
+
 impl Remote {
-    /// Asks for the size of a blob, in bytes; `None` when it is there and the upstream does not tell its size.
-    ///
-    /// Where HEAD is refused (public.ecr.aws, signed storage) a GET of the first byte is asked instead.
-    pub async fn head_blob(&self, repository: &RemoteRepository, digest: &Digest) -> Result<Option<u64>, Error> {
+    /// The size of a blob of the remote itself.
+    pub(crate) async fn own_blob_size(
+        &self,
+        repository: &RemoteRepository,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
         let mut ask = Ask::new(Method::HEAD, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
         let answer = self.ask(&ask).await?;
         if !matches!(answer.status().as_u16(), 401 | 403 | 405) {
@@ -85,13 +98,13 @@ impl Remote {
         Ok(extent(&answer, 0)?.1)
     }
 
-    /// Fetches a blob, or a part of it. Whether the bytes are those of `digest` is for the caller to verify.
-    pub async fn get_blob(
+    /// A blob of the remote itself, or a part of it.
+    pub(crate) async fn own_blob(
         &self,
         repository: &RemoteRepository,
         digest: &Digest,
         from: BlobFrom,
-    ) -> Result<BlobResponse, Error> {
+    ) -> Result<OwnBlob, Error> {
         let (range, asked) = from.range();
         let mut ask = Ask::new(Method::GET, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
         ask.range = range;
@@ -99,7 +112,7 @@ impl Remote {
         let answer = self.ask(&ask).await?.success(self.timeouts()).await?;
         body::refuse_encoded(answer.response.headers(), &answer.history)?;
         let (first, total) = extent(&answer, asked)?;
-        Ok(BlobResponse { first, total, body: self.pieces(answer) })
+        Ok(OwnBlob { first, total, body: self.pieces(answer) })
     }
 
     fn pieces(&self, answer: Answer) -> BlobBody {

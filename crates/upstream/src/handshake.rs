@@ -102,7 +102,7 @@ impl Remote {
     pub async fn handshake(&self, repository: &RemoteRepository) -> Handshake {
         let recorder = Recorder::default();
         let outcome = self.shake_hands(repository, recorder.clone()).await;
-        let account = self.credentials().map(|account| account.username.clone());
+        let account = self.account().username().await;
         Handshake { steps: recorder.steps(), account, outcome }
     }
 

@@ -51,6 +51,15 @@ pub struct Reported {
     pub message: String,
 }
 
+/// A mirror that was asked in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its name.
+    pub mirror: Arc<str>,
+    /// Why it did not help.
+    pub reason: String,
+}
+
 /// What happened on the way to an answer.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -66,6 +75,8 @@ pub struct History {
     pub reported: Vec<Reported>,
     /// How many requests were sent in all, with those for tokens and those that were redirected.
     pub attempts: u32,
+    /// The mirrors that were asked for the same in vain. `attempts` counts none of their requests.
+    pub passed_over: Vec<PassedOver>,
     started: Instant,
     /// Kept for a handshake alone.
     recorder: Option<Recorder>,
@@ -81,6 +92,7 @@ impl History {
             status: None,
             reported: Vec::new(),
             attempts: 0,
+            passed_over: Vec::new(),
             started: Instant::now(),
             recorder: None,
         }
@@ -150,6 +162,9 @@ impl fmt::Display for History {
         }
         for Reported { code, message } in &self.reported {
             write!(formatter, " ({code}: {message})")?;
+        }
+        for PassedOver { mirror, reason } in &self.passed_over {
+            write!(formatter, " [the mirror {mirror} did not help: {reason}]")?;
         }
         Ok(())
     }

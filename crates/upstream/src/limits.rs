@@ -42,6 +42,24 @@ pub(crate) const CREDENTIALS_BACK_OFF: Duration = Duration::from_mins(1);
 /// Steps that a handshake tells. Further ones are left out; an ordinary one has about seven.
 pub(crate) const HANDSHAKE_STEPS_MAX: usize = 32;
 
+/// How long a credential helper may take. Then it is ended, and the account is `Error::CredentialsUnavailable`.
+pub(crate) const HELPER_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes that a credential helper may write. More is `Error::CredentialsUnavailable`.
+pub(crate) const HELPER_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the failure of a credential helper is repeated without running it again.
+pub(crate) const HELPER_BACK_OFF: Duration = Duration::from_secs(10);
+
+/// Mirrors of one upstream. One more is `ConfigError::Mirror`.
+pub(crate) const MIRRORS_MAX: usize = 16;
+
+/// How long a mirror is not asked after it sent other content than was asked for.
+pub(crate) const MIRROR_DISTRUST: Duration = Duration::from_mins(5);
+
+/// How long a mirror is not asked after it let somebody wait in vain or broke off in the middle of a blob.
+pub(crate) const MIRROR_PAUSE: Duration = Duration::from_mins(1);
+
 /// Bytes of one page of tags or referrers. More is `Error::TooLarge`.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 

@@ -1,18 +1,20 @@
 //! One upstream registry: who it is, and what its questions are asked with. The questions are in the modules beside.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use entrepot_oci::RepositoryName;
 use http::HeaderMap;
 use url::{Host, Url};
 
-use crate::authorization::{Credentials, Wanted};
+use crate::account::Account;
+use crate::authorization::Wanted;
 use crate::circuit::{Circuit, Suspended};
 use crate::config::Timeouts;
 use crate::connections::Connections;
 use crate::error::Suspension;
+use crate::mirrors::Place;
 use crate::rate_limit::RateLimit;
 use crate::reach::Reach;
 use crate::token_cache::TokenCache;
@@ -31,13 +33,17 @@ pub struct Remote {
     origin: String,
     is_docker_hub: bool,
     reach: Reach,
-    credentials: Option<Credentials>,
+    account: Account,
+    has_certificate: bool,
     connections: Arc<Connections>,
     tokens: TokenCache,
     wanted: Mutex<Wanted>,
     rate_limit: Mutex<Option<RateLimit>>,
     circuit: Arc<Circuit>,
     turns: Turns,
+    /// Set once, when all remotes are there. Two that mirror each other keep each other in memory, which is where listed
+    /// remotes stay anyway.
+    mirrors: OnceLock<Vec<Arc<Place>>>,
 }
 
 /// What distinguishes one remote from another.
@@ -46,7 +52,9 @@ pub(crate) struct Identity {
     pub(crate) origin: String,
     pub(crate) is_docker_hub: bool,
     pub(crate) reach: Reach,
-    pub(crate) credentials: Option<Credentials>,
+    pub(crate) account: Account,
+    /// Whether it may see a client certificate.
+    pub(crate) has_certificate: bool,
     pub(crate) requests_max: usize,
 }
 
@@ -71,7 +79,7 @@ pub struct RemoteState {
 
 impl Remote {
     pub(crate) fn new(identity: Identity, connections: Arc<Connections>) -> Self {
-        let Identity { name, origin, is_docker_hub, reach, credentials, requests_max } = identity;
+        let Identity { name, origin, is_docker_hub, reach, account, has_certificate, requests_max } = identity;
         let (tokens, wanted, rate_limit) = (TokenCache::default(), Mutex::default(), Mutex::default());
         let (circuit, turns) = (Arc::new(Circuit::new(Arc::clone(&name))), Turns::new(requests_max));
         Self {
@@ -79,13 +87,15 @@ impl Remote {
             origin,
             is_docker_hub,
             reach,
-            credentials,
+            account,
+            has_certificate,
             connections,
             tokens,
             wanted,
             rate_limit,
             circuit,
             turns,
+            mirrors: OnceLock::new(),
         }
     }
 
@@ -103,9 +113,14 @@ impl Remote {
         &self.name
     }
 
-    /// Whether an account is configured, so that what is pulled may be private.
+    /// Whether an account or a client certificate is configured, so that what is pulled may be private.
     pub const fn has_credentials(&self) -> bool {
-        self.credentials.is_some()
+        self.has_account() || self.has_certificate
+    }
+
+    /// The names of its mirrors, in the order in which they are asked.
+    pub fn mirror_names(&self) -> Vec<&str> {
+        self.mirrors().iter().map(|mirror| mirror.name()).collect()
     }
 
     /// The repository that `name` means here: Docker Hub's names of one component are below `library/`.
@@ -160,8 +175,22 @@ impl Remote {
         &self.reach
     }
 
-    pub(crate) const fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+    pub(crate) const fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(crate) const fn has_account(&self) -> bool {
+        !self.account.is_anonymous()
+    }
+
+    pub(crate) fn mirrors(&self) -> &[Arc<Place>] {
+        self.mirrors.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Sets the mirrors, before anybody asks.
+    pub(crate) fn set_mirrors(&self, mirrors: Vec<Arc<Place>>) {
+        // They are set once: a second set would be one too late.
+        let _ = self.mirrors.set(mirrors);
     }
 
     pub(crate) const fn tokens(&self) -> &TokenCache {

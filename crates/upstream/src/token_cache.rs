@@ -21,7 +21,8 @@ pub(crate) struct TokenKey {
     pub(crate) realm: Url,
     pub(crate) service: Option<String>,
     pub(crate) scope: Option<String>,
-    pub(crate) is_anonymous: bool,
+    /// The number of the account that it is for; `None` for nobody's.
+    pub(crate) account: Option<u64>,
 }
 
 impl TokenKey {
@@ -246,7 +247,7 @@ mod tests {
 
     fn key(scope: &str) -> TokenKey {
         let realm = Url::parse("https://auth.example/token").unwrap();
-        TokenKey { realm, service: None, scope: Some(scope.to_owned()), is_anonymous: true }
+        TokenKey { realm, service: None, scope: Some(scope.to_owned()), account: None }
     }
 
     fn history() -> History {
