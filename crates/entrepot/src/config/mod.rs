@@ -7,13 +7,20 @@
 //!
 //! This is the only place that reads the environment, and it is handed it.
 
+mod account;
 mod check;
+mod documentation;
 mod error;
 mod keys;
 mod limits;
+mod mirrors;
+mod pem;
+mod proxy;
 mod report;
 mod resolve;
+mod rules;
 mod show;
+mod show_proxy;
 mod upstream;
 mod value;
 mod written;
@@ -24,11 +31,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use entrepot_registry::ProxySettings;
 use entrepot_upstream::{Hosts, UpstreamConfig};
 use serde::Deserialize;
 
+pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
-pub use self::keys::documentation;
 use self::limits::CONFIGURATION_BYTES_MAX;
 use self::resolve::{Resolver, resolve};
 use self::written::Written;
@@ -111,6 +119,8 @@ pub struct ProxyConfiguration {
     pub hosts: Hosts,
     /// The listed upstreams, in the order of the file.
     pub upstreams: Vec<UpstreamConfig>,
+    /// How long tags are believed, what may pass and how much is kept.
+    pub settings: ProxySettings,
 }
 
 /// What the operator sees.
