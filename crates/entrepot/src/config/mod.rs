@@ -22,7 +22,7 @@ mod rules;
 mod show;
 mod show_proxy;
 mod upstream;
-mod value;
+pub(crate) mod value;
 mod written;
 
 use std::fs::File;
@@ -39,6 +39,7 @@ pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
 use self::limits::CONFIGURATION_BYTES_MAX;
 use self::resolve::{Resolver, resolve};
+pub(crate) use self::upstream::DOCKER_HUB;
 use self::written::Written;
 
 /// The file that is read when none is named.

@@ -51,19 +51,7 @@ fn policy_rule(
     let start = written.span().start;
     let written = written.get_ref();
     let name = rule_name(resolver, written, start, lines);
-    let action_path = "proxy.rule.action";
-    let action = match &written.action {
-        Some(_) => Some(resolver.parsed(action_path, &written.action, PolicyAction::Deny, |text| match text {
-            "allow" => Some(PolicyAction::Allow),
-            "deny" => Some(PolicyAction::Deny),
-            _ => None,
-        })),
-        None => {
-            let kind = ProblemKind::Missing { allowed: allowed(action_path) };
-            resolver.add(resolver.place(start), action_path, kind);
-            None
-        }
-    };
+    let action = rule_action(resolver, written, start);
     let upstreams = patterns(resolver, "proxy.rule.upstreams", &written.upstreams);
     let repositories = patterns(resolver, "proxy.rule.repositories", &written.repositories);
     let tags = patterns(resolver, "proxy.rule.tags", &written.tags);
@@ -84,6 +72,19 @@ fn policy_rule(
         larger_than,
         younger_than,
     })
+}
+
+fn rule_action(resolver: &mut Resolver<'_>, written: &WrittenRule, start: usize) -> Option<PolicyAction> {
+    let path = "proxy.rule.action";
+    if written.action.is_none() {
+        resolver.add(resolver.place(start), path, ProblemKind::Missing { allowed: allowed(path) });
+        return None;
+    }
+    Some(resolver.parsed(path, &written.action, PolicyAction::Deny, |text| match text {
+        "allow" => Some(PolicyAction::Allow),
+        "deny" => Some(PolicyAction::Deny),
+        _ => None,
+    }))
 }
 
 /// The name, which no other rule may have: refusals and the log say which rule it was by nothing else.

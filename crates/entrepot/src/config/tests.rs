@@ -83,9 +83,7 @@ fn a_file_that_was_named_must_be_there_and_any_file_must_be_readable() {
     assert!(matches!(load(folder.path(), None), Err(ConfigurationError::TooLarge { .. })), "not meant");
 }
 
-#[test]
-fn everything_that_is_written_is_heeded() {
-    let text = "
+const EVERYTHING: &str = "
         registry_storage = \"/own\"
         temporary_registry_storage = \"/tmp/e\"
         proxy_storage = \"/cache\"
@@ -114,8 +112,8 @@ fn everything_that_is_written_is_heeded() {
         log_level = \"debug\"
         metrics_listen = \"off\"
     ";
-    let configuration = read_text(text).expect("all of it is right");
-    let expected = "# from /srv/configuration.toml
+
+const EVERYTHING_SHOWN: &str = "# from /srv/configuration.toml
 
 registry_storage = \"/own\"
 temporary_registry_storage = \"/tmp/e\"
@@ -163,7 +161,11 @@ log = \"json\"
 log_level = \"debug\"
 metrics_listen = \"off\"
 ";
-    assert_eq!(configuration.describe(), expected);
+
+#[test]
+fn everything_that_is_written_is_heeded() {
+    let configuration = read_text(EVERYTHING).expect("all of it is right");
+    assert_eq!(configuration.describe(), EVERYTHING_SHOWN);
     let passwords: Vec<_> = configuration.proxy.upstreams.iter().map(|upstream| upstream.password.as_ref()).collect();
     assert_eq!(passwords.map_secret(), ["hunter2", "from the environment"]);
     assert!(!format!("{configuration:?}").contains("hunter2"));

@@ -28,6 +28,7 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// A duration, or `forever`, which is `None`.
+#[expect(clippy::option_option, reason = "the outer one is whether it can be read, the inner one is what it says")]
 pub(crate) fn parse_lasting(text: &str) -> Option<Option<Duration>> {
     if text == "forever" { Some(None) } else { parse_duration(text).map(Some) }
 }

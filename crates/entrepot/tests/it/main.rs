@@ -1,6 +1,7 @@
 //! The whole server over real sockets: the protocol rule by rule, pulling through, and faults.
 
 mod architecture;
+mod command_line;
 mod crash;
 mod docs;
 mod protocol;
