@@ -12,7 +12,7 @@ use axum::response::Response;
 use entrepot::{Blueprint, assemble};
 use entrepot_registry::{Limits, ProxySettings, Tasks};
 use entrepot_server::ConnectionLimits;
-use entrepot_testkit::FakeUpstream;
+use entrepot_testkit::{Auth, FakeUpstream};
 use entrepot_upstream::RemotesConfig;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -298,6 +298,16 @@ async fn check_tries_folders_and_upstreams_and_says_what_to_do() {
     assert!(text.contains("ok      upstream near") && text.contains("1 of 5 checks failed"), "{text}");
     let text = told(&run(folder.path(), "check --offline").await);
     assert!(!text.contains("upstream gone  "), "{text}");
+
+    for auth in [Auth::basic("robot", "right"), Auth::bearer("robot", "right")] {
+        upstream.set_auth(auth);
+        write(&format!("{listed}username = \"robot\"\npassword = \"right\"\n"));
+        assert!(told(&run(folder.path(), "check").await).contains("the account was accepted"));
+        write(&format!("{listed}username = \"robot\"\npassword = \"hunter2\"\n"));
+        let text = failed(&run(folder.path(), "check").await);
+        assert!(text.contains("failed  upstream near") && text.contains("put right the account"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 
     std::fs::write(folder.path().join("file"), "").unwrap();
     write("proxy_storage = \"file/cache\"\n");
