@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::address::{ClientAddress, ServerUrl};
+use crate::config::value;
 
 /// One server that stores your container images and caches everyone else's.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -17,20 +20,172 @@ pub struct CommandLine {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Run the server; this is also what happens without a command
     #[default]
     Serve,
-    /// Read the configuration and print what it comes to, without starting anything
-    Check,
+    /// Print what the configuration comes to, then try the folders and every listed upstream
+    ///
+    /// Ends with 1 when something cannot work; each failure says what to do. Nothing is started and nothing is created.
+    Check {
+        /// Do not ask the upstreams
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Say what a pull of a reference would do now, step by step
+    Explain(OneReference),
+    /// Ask the upstream for a cached tag now, however fresh it is
+    Refresh(OneReference),
+    /// Forget a tag or manifest of the cache, or a whole repository, and free what nothing else holds
+    Purge(OneReference),
+    /// Fetch images into the cache before anyone asks for them
+    ///
+    /// Ends with 1 when something could not be fetched.
+    Warm(WarmArguments),
+    /// Look at the cache, pin what has to stay and make room
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Print the files that make a client pull through this server
+    ClientConfig(ClientConfigArguments),
+}
+
+/// A command about one reference.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct OneReference {
+    /// The image: docker.io/library/redis:7 or ghcr.io/org/app@sha256:…
+    pub reference: String,
+    /// The rest of what all commands about the cache take.
+    #[command(flatten)]
+    pub api: ApiArguments,
+}
+
+/// Whom the commands about the cache are sent to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ApiArguments {
+    /// The server to ask, in place of the one of the configuration.
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The server to ask, as in http://127.0.0.1:5000; otherwise the one of the configuration, and when none \
+                runs, its folders are opened by this command itself"
+    )]
+    pub server: Option<ServerUrl>,
+    /// Print JSON instead of text for people: one object, or one object a line for lists
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `entrepot warm`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct WarmArguments {
+    /// The images: docker.io/library/redis:7 or ghcr.io/org/app@sha256:…
+    #[arg(required = true, value_name = "REFERENCE")]
+    pub references: Vec<String>,
+    /// Of images for several platforms only this one, as in linux/arm64 or linux/arm/v7; may be repeated, and without it all
+    /// are fetched
+    #[arg(long = "platform", value_name = "OS/ARCHITECTURE", value_parser = platform)]
+    pub platforms: Vec<String>,
+    /// The rest of what all commands about the cache take.
+    #[command(flatten)]
+    pub api: ApiArguments,
+}
+
+/// `entrepot cache`
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum CacheCommand {
+    /// List the images in the cache
+    Ls {
+        /// Only this repository, as in ghcr.io/org/app
+        #[arg(long, value_name = "REPOSITORY")]
+        repository: Option<String>,
+        /// The rest of what all commands about the cache take.
+        #[command(flatten)]
+        api: ApiArguments,
+    },
+    /// Say how full the cache is
+    Stats(ApiArguments),
+    /// Keep a reference whatever room is needed
+    Pin(OneReference),
+    /// Let a reference go again
+    Unpin(OneReference),
+    /// List what is pinned
+    Pins(ApiArguments),
+    /// Make room now, by the limits of the configuration or by those that are given
+    Evict(EvictArguments),
+}
+
+/// `entrepot cache evict`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct EvictArguments {
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Evict until the cache is no larger than this, as in 100GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub down_to: Option<u64>,
+    /// Evict what was not pulled for this long, as in 30d
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub unused_for: Option<u64>,
+    /// The rest of what all commands about the cache take.
+    #[command(flatten)]
+    pub api: ApiArguments,
+}
+
+/// `entrepot client-config`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct ClientConfigArguments {
+    /// The client
+    pub client: ClientKind,
+    /// The address of this server as clients see it, as in registry.corp:5000; with https:// in front when something before
+    /// this server speaks TLS
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: Option<ClientAddress>,
+    /// Write the files below this folder instead of printing them, `/` for where the client looks; a file that is there
+    /// already is left alone, and told
+    #[arg(long, value_name = "FOLDER")]
+    pub write: Option<PathBuf>,
+}
+
+/// A client that pulls through this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClientKind {
+    /// The docker engine
+    Docker,
+    /// containerd, with nerdctl or as the runtime of Kubernetes
+    Containerd,
+    /// podman, buildah and skopeo
+    Podman,
+    /// CRI-O
+    #[value(name = "cri-o")]
+    CriO,
+    /// k3s and rke2
+    K3s,
+    /// buildkit, as in docker buildx
+    Buildkit,
 }
 
 impl CommandLine {
     /// The command that was given, or that of a bare `entrepot`.
     pub fn command(&self) -> Command {
-        self.command.unwrap_or_default()
+        self.command.clone().unwrap_or_default()
     }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    value::parse_size(text).ok_or_else(|| "not a size, as in 512MiB or 100GiB".to_owned())
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let duration = value::parse_duration(text).ok_or_else(|| "not a duration, as in 12h or 30d".to_owned())?;
+    Ok(duration.as_secs())
+}
+
+fn platform(text: &str) -> Result<String, String> {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
+    let parts: Vec<&str> = text.split('/').collect();
+    let is_platform = matches!(parts.len(), 2 | 3) && parts.into_iter().all(is_word);
+    if is_platform { Ok(text.to_owned()) } else { Err("not a platform, as in linux/arm64 or linux/arm/v7".to_owned()) }
 }
 
 #[cfg(test)]
@@ -51,17 +206,40 @@ mod tests {
 
     #[test]
     fn the_file_may_stand_before_or_behind_the_command_and_serve_may_be_left_out() {
+        let check = |offline| Command::Check { offline };
         let rows = [
             ("entrepot", Command::Serve, None),
             ("entrepot serve", Command::Serve, None),
             ("entrepot --config a.toml", Command::Serve, Some("a.toml")),
             ("entrepot serve --config a.toml", Command::Serve, Some("a.toml")),
-            ("entrepot --config a.toml check", Command::Check, Some("a.toml")),
-            ("entrepot check --config=a.toml", Command::Check, Some("a.toml")),
+            ("entrepot --config a.toml check", check(false), Some("a.toml")),
+            ("entrepot check --offline --config=a.toml", check(true), Some("a.toml")),
         ];
         for (words, command, config) in rows {
             let line = parse(words).expect(words);
             assert_eq!((line.command(), line.config), (command, config.map(PathBuf::from)), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_about_the_cache_is_understood() {
+        let words =
+            "entrepot cache evict --dry-run --down-to 100GiB --unused-for 30d --server http://10.0.0.7:5000 --json";
+        let Command::Cache(CacheCommand::Evict(evict)) = parse(words).expect(words).command() else {
+            panic!("{words}")
+        };
+        assert!(evict.dry_run && evict.api.json && evict.api.server.is_some());
+        assert_eq!((evict.down_to, evict.unused_for), (Some(100 << 30), Some(30 * 86_400)));
+        let words = "entrepot warm a/b:1 c/d:2 --platform linux/arm64 --platform linux/arm/v7";
+        let Command::Warm(warm) = parse(words).expect(words).command() else { panic!("{words}") };
+        assert_eq!(
+            (warm.references, warm.platforms),
+            (vec!["a/b:1".to_owned(), "c/d:2".to_owned()], vec!["linux/arm64".to_owned(), "linux/arm/v7".to_owned()])
+        );
+        for (name, kind) in [("docker", ClientKind::Docker), ("cri-o", ClientKind::CriO), ("k3s", ClientKind::K3s)] {
+            let words = format!("entrepot client-config {name}");
+            let Command::ClientConfig(arguments) = parse(&words).expect(&words).command() else { panic!("{words}") };
+            assert_eq!(arguments.client, kind);
         }
     }
 
@@ -74,6 +252,14 @@ mod tests {
             ("entrepot --version", ErrorKind::DisplayVersion),
             ("entrepot check --version", ErrorKind::DisplayVersion),
             ("entrepot --help", ErrorKind::DisplayHelp),
+            ("entrepot warm", ErrorKind::MissingRequiredArgument),
+            ("entrepot warm a --platform arm64", ErrorKind::ValueValidation),
+            ("entrepot cache evict --down-to much", ErrorKind::ValueValidation),
+            ("entrepot cache evict --unused-for 30", ErrorKind::ValueValidation),
+            ("entrepot cache ls --server 10.0.0.7:5000", ErrorKind::ValueValidation),
+            ("entrepot cache ls --server https://registry.corp", ErrorKind::ValueValidation),
+            ("entrepot client-config rkt", ErrorKind::InvalidValue),
+            ("entrepot client-config docker --server a/b", ErrorKind::ValueValidation),
         ];
         for (words, kind) in rows {
             assert_eq!(parse(words).expect_err(words).kind(), kind, "{words}");

@@ -3,13 +3,20 @@
 pub mod config;
 pub mod telemetry;
 
+mod address;
 mod assemble;
 mod cli;
+mod commands;
 mod descriptors;
 mod serve;
 mod told;
 
+pub use address::{AddressError, ClientAddress, ServerUrl};
 pub use assemble::{AssembleError, Assembly, Blueprint, assemble};
-pub use cli::{Command, CommandLine};
+pub use cli::{
+    ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments, OneReference,
+    WarmArguments,
+};
+pub use commands::{ApiError, CommandError, Outcome, Screen, run};
 pub use serve::{ServeError, serve};
 pub use told::told;

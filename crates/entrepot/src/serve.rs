@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_registry::{Limits, ProxySettings};
+use entrepot_registry::Limits;
 use entrepot_server::{ConnectionLimits, ServeOutcome};
 use entrepot_upstream::{RemotesConfig, Timeouts};
 use tokio::net::TcpListener;
@@ -92,7 +92,8 @@ async fn run(
     entrepot_server::serve(listener, assembly.router.clone(), limits, connections, shutdown).await
 }
 
-fn blueprint(configuration: &Configuration) -> Blueprint {
+/// What the configuration comes to for whoever puts the server together.
+pub(crate) fn blueprint(configuration: &Configuration) -> Blueprint {
     let defaults = Limits::default();
     Blueprint {
         registry_storage: configuration.registry_storage.clone(),
@@ -109,7 +110,7 @@ fn blueprint(configuration: &Configuration) -> Blueprint {
             upload_expiry: configuration.server.upload_expiry,
             ..defaults
         },
-        settings: ProxySettings::default(),
+        settings: configuration.proxy.settings.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Place, Problem, ProblemKind};
-use super::keys::{self, Form, KEYS, Key};
+use super::keys::{self, Form, KEYS, Key, TABLES};
 use super::limits::REPEATED_VALUE_MAX;
 
 /// How many letters may be wrong in a key that is still recognised.
@@ -73,7 +73,7 @@ impl Check<'_> {
 
     fn value(&mut self, key: &Key, value: &Spanned<DeValue<'_>>) {
         let is_right = match (key.form, value.get_ref()) {
-            (Form::Text | Form::Secret, DeValue::String(_)) => true,
+            (Form::Text | Form::Secret, DeValue::String(_)) | (Form::Flag, DeValue::Boolean(_)) => true,
             // A number beyond 64 bits is none that any key allows; refuse it here, where it is known where it stands.
             (Form::Integer, DeValue::Integer(number)) => i64::from_str_radix(number.as_str(), number.radix()).is_ok(),
             (Form::Texts, DeValue::Array(list)) => list.iter().all(|one| one.get_ref().is_str()),
@@ -91,15 +91,18 @@ impl Check<'_> {
     }
 }
 
-/// A key that was probably meant: spelled nearly so, or of this name in another table.
+/// A key or table that was probably meant: spelled nearly so, or a key of this name in another table.
 fn similar(path: &str) -> Option<&'static str> {
     let name = path.rsplit_once('.').map_or(path, |(_, name)| name);
-    let by_spelling = KEYS.iter().map(|key| (strsim::damerau_levenshtein(key.path, path), key));
-    let nearest =
-        by_spelling.min_by_key(|(distance, _)| *distance).filter(|(distance, _)| *distance <= TYPING_ERRORS_MAX);
+    let tables = TABLES.iter().map(|table| table.path).filter(|path| !path.is_empty());
+    let paths = KEYS.iter().map(|key| key.path).chain(tables);
+    let nearest = paths
+        .map(|known| (strsim::damerau_levenshtein(known, path), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= TYPING_ERRORS_MAX);
     let by_name =
         || KEYS.iter().find(|key| strsim::damerau_levenshtein(key.name(), name) <= usize::from(name.len() > 4));
-    nearest.map(|(_, key)| key).or_else(by_name).map(|key| key.path)
+    nearest.map(|(_, known)| known).or_else(|| by_name().map(|key| key.path))
 }
 
 /// The value as an error repeats it.

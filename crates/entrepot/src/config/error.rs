@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use entrepot_registry::PatternError;
+
 /// Why there is no configuration to start with.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
@@ -229,6 +231,18 @@ pub enum ProblemKind {
         /// The other key.
         other: &'static str,
     },
+    /// A program that gives the account, beside an account.
+    #[error("is written beside `{other}`: the helper gives the user and the password")]
+    HelperBesideAccount {
+        /// The other key.
+        other: &'static str,
+    },
+    /// A key that means nothing without another one.
+    #[error("needs `{other}` beside it")]
+    Needs {
+        /// The other key.
+        other: &'static str,
+    },
     /// A user name without a password.
     #[error("needs a password: write password, password_file or password_env")]
     PasswordMissing,
@@ -238,7 +252,7 @@ pub enum ProblemKind {
         /// The name of the variable.
         name: String,
     },
-    /// The file with the password cannot be read.
+    /// The file that is named cannot be read.
     #[error("names the file {}, which cannot be read: {source}", path.display())]
     FileUnreadable {
         /// The file.
@@ -255,6 +269,68 @@ pub enum ProblemKind {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The file does not hold what it should.
+    #[error("names the file {}, which holds no {wanted} in PEM or is larger than {limit} bytes", path.display())]
+    FileNotPem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A text is no pattern.
+    #[error("cannot be read: {0}")]
+    NotAPattern(PatternError),
+    /// A mirror that is the upstream itself.
+    #[error("is {name:?}, which is this upstream itself: a mirror is another place")]
+    MirrorOfItself {
+        /// What is written.
+        name: String,
+    },
+    /// A mirror that is neither listed nor a URL.
+    #[error("is {name:?}, which is not the name of a listed upstream; allowed: {allowed}")]
+    UnknownMirror {
+        /// What is written.
+        name: String,
+        /// What may be written.
+        allowed: &'static str,
+    },
+    /// The root mirror leads to no registry.
+    #[error("is {name:?}, which is not the name of a listed upstream{}", no_host(*is_listed_only))]
+    UnknownRootMirror {
+        /// What is written.
+        name: String,
+        /// Only listed upstreams may be asked.
+        is_listed_only: bool,
+    },
+    /// Two rules of one name.
+    #[error("is {name:?}, which is the name of the rule in line {line} too")]
+    DuplicateRule {
+        /// The name.
+        name: String,
+        /// The line of the other one.
+        line: usize,
+    },
+    /// Room would be made to a mark that is not below the one at which it begins.
+    #[error("is {low}%, which is not below `proxy.size_high`, {high}%")]
+    MarksCrossed {
+        /// `size_low` in percent.
+        low: u8,
+        /// `size_high` in percent.
+        high: u8,
+    },
+    /// An exception that makes none.
+    #[error("says nothing: write at least one of fresh_for, stale_for and on_upstream_404")]
+    FreshnessSaysNothing,
+}
+
+fn no_host(is_listed_only: bool) -> &'static str {
+    if is_listed_only {
+        ", and `proxy.hosts` allows no other: add it as [[proxy.upstream]]"
+    } else {
+        " and not that of a public host: add it as [[proxy.upstream]]"
+    }
 }
 
 fn did_you_mean(similar: Option<&str>) -> String {

@@ -1,7 +1,5 @@
 //! Every key of the configuration: one table, from which errors, the check for unknown keys and the documentation come.
 
-use std::fmt::Write as _;
-
 /// How a value is written in TOML.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -13,6 +11,8 @@ pub(crate) enum Form {
     Integer,
     /// `["text", …]`
     Texts,
+    /// `true`
+    Flag,
 }
 
 /// One key.
@@ -55,6 +55,19 @@ pub(crate) const TABLES: &[Table] = &[
         is_list: true,
         meaning: "A registry to pull through from: one with an account, a short name or a private address. Public \
                   registries need no entry.",
+    },
+    Table {
+        path: "proxy.freshness",
+        is_list: true,
+        meaning: "An exception to how long tags are believed. The first one that matches counts; what it does not say is as \
+                  for the upstream. In patterns `*` and `?` stand for characters between two slashes, `**` for any number of \
+                  components, `[…]` for one of some characters, `{a,b}` for one of some texts.",
+    },
+    Table {
+        path: "proxy.rule",
+        is_list: true,
+        meaning: "What may be pulled through. The rules are asked in their order, before the upstream is; everything that a \
+                  rule names has to match, and the first one that matches decides. Without any that matches, everything may.",
     },
     Table { path: "telemetry", is_list: false, meaning: "What the operator sees." },
 ];
@@ -144,6 +157,78 @@ pub(crate) const KEYS: &[Key] = &[
         example: "\"public\"",
     },
     Key {
+        path: "proxy.tag_fresh_for",
+        form: Form::Text,
+        allowed: "a duration, as in \"5m\", or \"forever\"",
+        default: "`\"1m\"`",
+        meaning: "How long the last answer of an upstream about a tag is believed without asking again. All clients of that time share one question; \"0s\" asks for every pull.",
+        example: "\"5m\"",
+    },
+    Key {
+        path: "proxy.stale_for",
+        form: Form::Text,
+        allowed: "a duration, as in \"5m\", or \"forever\"",
+        default: "`\"forever\"`",
+        meaning: "How long after its last answer a tag may still be served when the upstream cannot be asked. Such answers carry a `Warning`.",
+        example: "\"7d\"",
+    },
+    Key {
+        path: "proxy.on_upstream_404",
+        form: Form::Text,
+        allowed: "\"keep\" or \"forget\"",
+        default: "`\"keep\"`",
+        meaning: "What it means for a cached tag that the upstream has it no more: it is kept and served with a `Warning`, or it is forgotten.",
+        example: "\"forget\"",
+    },
+    Key {
+        path: "proxy.root_mirror",
+        form: Form::Text,
+        allowed: "the name of a listed upstream, or with `proxy.hosts = \"public\"` that of a public host such as \"docker.io\"",
+        default: "none",
+        meaning: "The registry whose names are answered without a prefix where no own repository has them: what `registry-mirrors` of docker needs.",
+        example: "\"docker.io\"",
+    },
+    Key {
+        path: "proxy.size_max",
+        form: Form::Text,
+        allowed: "a size from \"1\" byte on, as in \"500GiB\" or \"2TiB\"",
+        default: "no limit",
+        meaning: "How much the cache may hold. What was not pulled for the longest time goes first; own images are never touched.",
+        example: "\"500GiB\"",
+    },
+    Key {
+        path: "proxy.size_high",
+        form: Form::Text,
+        allowed: "a part of `size_max` from \"1%\" to \"100%\", above `size_low`",
+        default: "`\"95%\"`",
+        meaning: "How full the cache may become before room is made.",
+        example: "\"95%\"",
+    },
+    Key {
+        path: "proxy.size_low",
+        form: Form::Text,
+        allowed: "a part of `size_max` from \"0%\" to \"99%\", below `size_high`",
+        default: "`\"85%\"`",
+        meaning: "How full the cache is when enough room was made.",
+        example: "\"85%\"",
+    },
+    Key {
+        path: "proxy.unused_for",
+        form: Form::Text,
+        allowed: "a duration from \"1m\" on, as in \"90d\"",
+        default: "no limit",
+        meaning: "What was not pulled for this long goes, however much room there is.",
+        example: "\"90d\"",
+    },
+    Key {
+        path: "proxy.orphan_fills_max",
+        form: Form::Integer,
+        allowed: "a whole number from 0 to 10000",
+        default: "`32`",
+        meaning: "Fetches that may go on after the last client has left them; one more ends.",
+        example: "32",
+    },
+    Key {
         path: "proxy.upstream.name",
         form: Form::Text,
         allowed: "one component of a repository name: lower-case letters and digits, separated inside by \".\", \"_\", \"__\" or \"-\"",
@@ -209,6 +294,214 @@ pub(crate) const KEYS: &[Key] = &[
         example: "[\"auth.example.com\"]",
     },
     Key {
+        path: "proxy.upstream.credential_helper",
+        form: Form::Texts,
+        allowed: "a list with a program and its arguments",
+        default: "none",
+        meaning: "A program that gives the account, in place of `username` and a password: it is run with `get` as its last argument, reads the host of the registry and answers as the credential helpers of docker do.",
+        example: "[\"docker-credential-ecr-login\"]",
+    },
+    Key {
+        path: "proxy.upstream.credential_lifetime",
+        form: Form::Text,
+        allowed: "a duration from \"1s\" on, as in \"30m\" or \"11h\"",
+        default: "`\"30m\"`, where there is a `credential_helper`",
+        meaning: "How long an answer of the helper is used before it is asked again.",
+        example: "\"11h\"",
+    },
+    Key {
+        path: "proxy.upstream.ca",
+        form: Form::Text,
+        allowed: "a file with certificates in PEM",
+        default: "none",
+        meaning: "Certificates that are trusted for this registry, beside those of the system.",
+        example: "\"/etc/ssl/corp.pem\"",
+    },
+    Key {
+        path: "proxy.upstream.client_certificate",
+        form: Form::Text,
+        allowed: "a file with a certificate in PEM",
+        default: "none",
+        meaning: "The certificate that the registry is shown, with the chain behind it. Needs `client_key`.",
+        example: "\"/etc/ssl/client.pem\"",
+    },
+    Key {
+        path: "proxy.upstream.client_key",
+        form: Form::Text,
+        allowed: "a file with a private key in PEM",
+        default: "none",
+        meaning: "The key of `client_certificate`.",
+        example: "\"/run/secrets/client.key\"",
+    },
+    Key {
+        path: "proxy.upstream.http_proxy",
+        form: Form::Secret,
+        allowed: "http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, or https likewise",
+        default: "none",
+        meaning: "The HTTP proxy that everything of this registry goes through. A user in it is never shown.",
+        example: "\"http://proxy.corp:3128\"",
+    },
+    Key {
+        path: "proxy.upstream.mirrors",
+        form: Form::Texts,
+        allowed: "a list with names of other listed upstreams, or of https://HOST or https://HOST/PATH, or http likewise, without user or query",
+        default: "none",
+        meaning: "Other places that serve the same registry, in the order in which they are asked for content by digest, before the registry itself. They are asked for tags when it cannot be.",
+        example: "[\"https://mirror.gcr.io\"]",
+    },
+    Key {
+        path: "proxy.upstream.requests_max",
+        form: Form::Integer,
+        allowed: "a whole number from 1 to 10000",
+        default: "`64`",
+        meaning: "The most requests to the registry at once, downloads included; further ones wait.",
+        example: "16",
+    },
+    Key {
+        path: "proxy.upstream.tag_fresh_for",
+        form: Form::Text,
+        allowed: "a duration, as in \"5m\", or \"forever\"",
+        default: "as in `[proxy]`",
+        meaning: "As `proxy.tag_fresh_for`, for this registry.",
+        example: "\"1h\"",
+    },
+    Key {
+        path: "proxy.upstream.stale_for",
+        form: Form::Text,
+        allowed: "a duration, as in \"5m\", or \"forever\"",
+        default: "as in `[proxy]`",
+        meaning: "As `proxy.stale_for`, for this registry.",
+        example: "\"forever\"",
+    },
+    Key {
+        path: "proxy.upstream.on_upstream_404",
+        form: Form::Text,
+        allowed: "\"keep\" or \"forget\"",
+        default: "as in `[proxy]`",
+        meaning: "As `proxy.on_upstream_404`, for this registry.",
+        example: "\"keep\"",
+    },
+    Key {
+        path: "proxy.freshness.upstreams",
+        form: Form::Texts,
+        allowed: "a list of patterns",
+        default: "every upstream",
+        meaning: "The names of the upstreams that it is for.",
+        example: "[\"docker.io\", \"ghcr.io\"]",
+    },
+    Key {
+        path: "proxy.freshness.repositories",
+        form: Form::Texts,
+        allowed: "a list of patterns",
+        default: "every repository",
+        meaning: "The repositories that it is for, as the upstream calls them.",
+        example: "[\"library/*\", \"org/**\"]",
+    },
+    Key {
+        path: "proxy.freshness.tags",
+        form: Form::Texts,
+        allowed: "a list of patterns",
+        default: "every tag",
+        meaning: "The tags that it is for.",
+        example: "[\"v[0-9]*\", \"*-release\"]",
+    },
+    Key {
+        path: "proxy.freshness.fresh_for",
+        form: Form::Text,
+        allowed: "a duration, as in \"5m\", or \"forever\"",
+        default: "as for the upstream",
+        meaning: "As `proxy.tag_fresh_for`, for these tags. \"forever\" is for tags that never move.",
+        example: "\"forever\"",
+    },
+    Key {
+        path: "proxy.freshness.stale_for",
+        form: Form::Text,
+        allowed: "a duration, as in \"5m\", or \"forever\"",
+        default: "as for the upstream",
+        meaning: "As `proxy.stale_for`, for these tags.",
+        example: "\"7d\"",
+    },
+    Key {
+        path: "proxy.freshness.on_upstream_404",
+        form: Form::Text,
+        allowed: "\"keep\" or \"forget\"",
+        default: "as for the upstream",
+        meaning: "As `proxy.on_upstream_404`, for these tags.",
+        example: "\"keep\"",
+    },
+    Key {
+        path: "proxy.rule.name",
+        form: Form::Text,
+        allowed: "a text of 1 to 100 characters on one line, that no other rule has",
+        default: "required",
+        meaning: "What refusals and the log call the rule.",
+        example: "\"no-latest\"",
+    },
+    Key {
+        path: "proxy.rule.action",
+        form: Form::Text,
+        allowed: "\"allow\" or \"deny\"",
+        default: "required",
+        meaning: "What happens to what matches.",
+        example: "\"deny\"",
+    },
+    Key {
+        path: "proxy.rule.log_only",
+        form: Form::Flag,
+        allowed: "true or false",
+        default: "`false`",
+        meaning: "The rule decides nothing: that it matched is logged and counted, and the next one is asked.",
+        example: "true",
+    },
+    Key {
+        path: "proxy.rule.upstreams",
+        form: Form::Texts,
+        allowed: "a list of patterns",
+        default: "every upstream",
+        meaning: "The names of the upstreams that it is for.",
+        example: "[\"docker.io\"]",
+    },
+    Key {
+        path: "proxy.rule.repositories",
+        form: Form::Texts,
+        allowed: "a list of patterns",
+        default: "every repository",
+        meaning: "The repositories that it is for, as the upstream calls them.",
+        example: "[\"library/**\"]",
+    },
+    Key {
+        path: "proxy.rule.tags",
+        form: Form::Texts,
+        allowed: "a list of patterns",
+        default: "every tag and every digest",
+        meaning: "The tags that it is for.",
+        example: "[\"latest\"]",
+    },
+    Key {
+        path: "proxy.rule.media_types",
+        form: Form::Texts,
+        allowed: "a list of patterns",
+        default: "every type",
+        meaning: "The types of manifests and blobs that it is for.",
+        example: "[\"application/vnd.docker.**\"]",
+    },
+    Key {
+        path: "proxy.rule.larger_than",
+        form: Form::Text,
+        allowed: "a size, as in \"512MiB\" or \"10GiB\"",
+        default: "any size",
+        meaning: "Only what is larger: a manifest with everything that it names, or a blob.",
+        example: "\"10GiB\"",
+    },
+    Key {
+        path: "proxy.rule.younger_than",
+        form: Form::Text,
+        allowed: "a duration from \"1s\" on, as in \"12h\" or \"3d\"",
+        default: "any age",
+        meaning: "Only images that were made less long ago.",
+        example: "\"3d\"",
+    },
+    Key {
         path: "telemetry.log",
         form: Form::Text,
         allowed: "\"text\" or \"json\"",
@@ -266,63 +559,9 @@ pub(crate) fn names_in(table: &str) -> Vec<&'static str> {
     keys.chain(tables).collect()
 }
 
-/// The page of the documentation that lists every key.
-pub fn documentation() -> String {
-    let mut page = String::from(
-        "# Configuration\n\n\
-         A file `configuration.toml` in the working folder, or the one that `--config FILE` names. This is a complete one:\n\n\
-         ```toml\n\
-         registry_storage = \"storage/registry\"\n\
-         temporary_registry_storage = \"storage/_tmp\"\n\
-         proxy_storage = \"storage/proxy\"\n\
-         ```\n\n\
-         Without any file the server starts on exactly these values and says so. Relative paths are relative to the folder of \
-         the file, or to the working folder when there is none.\n\n\
-         Durations are a number with `s`, `m`, `h` or `d`; sizes are a number of bytes, or one with `KiB`, `MiB`, `GiB`, `TiB`, \
-         `KB`, `MB`, `GB` or `TB`. What is not listed here is refused at the start, with its file, line and column, and so is \
-         what cannot be. `entrepot check` reads the configuration and prints what it comes to.\n",
-    );
-    for table in TABLES {
-        let heading = match (table.path, table.is_list) {
-            ("", _) => "Storage".to_owned(),
-            (path, true) => format!("`[[{path}]]`"),
-            (path, false) => format!("`[{path}]`"),
-        };
-        // Writing to a string cannot fail.
-        let _ = write!(page, "\n## {heading}\n\n{}\n", table.meaning);
-        for key in KEYS.iter().filter(|key| key.table() == table.path) {
-            let _ = write!(
-                page,
-                "\n### `{}`\n\n{}\n\n- allowed: {}\n- default: {}\n- example: `{} = {}`\n",
-                key.path,
-                key.meaning,
-                key.allowed,
-                key.default,
-                key.name(),
-                key.example
-            );
-        }
-    }
-    page
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-
-    #[test]
-    fn the_documentation_on_disk_is_the_one_that_the_table_gives() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-        let expected = documentation();
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder of the documentation");
-            std::fs::write(&path, &expected).expect("the page is written");
-        }
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == expected, "{} is out of date: run the tests with UPDATE_DOCS=1", path.display());
-    }
 
     #[test]
     fn every_key_is_in_a_table_and_no_path_is_there_twice() {

@@ -8,3 +8,12 @@ pub(crate) const PASSWORD_BYTES_MAX: u64 = 64 * 1024;
 
 /// Characters of a value that an error repeats; the rest is left out.
 pub(crate) const REPEATED_VALUE_MAX: usize = 80;
+
+/// Bytes of a file with certificates or a key; a larger one is refused, it cannot be meant.
+pub(crate) const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Characters of the name of a rule: refusals repeat it.
+pub(crate) const RULE_NAME_MAX: usize = 100;
+
+/// The largest number that can be written for requests to one upstream at once, or for fetches that nobody waits for.
+pub(crate) const AT_ONCE_MAX: i64 = 10_000;

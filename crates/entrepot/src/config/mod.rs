@@ -7,15 +7,22 @@
 //!
 //! This is the only place that reads the environment, and it is handed it.
 
+mod account;
 mod check;
+mod documentation;
 mod error;
 mod keys;
 mod limits;
+mod mirrors;
+mod pem;
+mod proxy;
 mod report;
 mod resolve;
+mod rules;
 mod show;
+mod show_proxy;
 mod upstream;
-mod value;
+pub(crate) mod value;
 mod written;
 
 use std::fs::File;
@@ -24,13 +31,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use entrepot_registry::ProxySettings;
 use entrepot_upstream::{Hosts, UpstreamConfig};
 use serde::Deserialize;
 
+pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
-pub use self::keys::documentation;
 use self::limits::CONFIGURATION_BYTES_MAX;
 use self::resolve::{Resolver, resolve};
+pub(crate) use self::upstream::DOCKER_HUB;
 use self::written::Written;
 
 /// The file that is read when none is named.
@@ -111,6 +120,8 @@ pub struct ProxyConfiguration {
     pub hosts: Hosts,
     /// The listed upstreams, in the order of the file.
     pub upstreams: Vec<UpstreamConfig>,
+    /// How long tags are believed, what may pass and how much is kept.
+    pub settings: ProxySettings,
 }
 
 /// What the operator sees.

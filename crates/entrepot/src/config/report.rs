@@ -1,9 +1,10 @@
 //! What the server says when it starts, to whoever started it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{Configuration, Source};
+use crate::address::reachable;
 
 impl Configuration {
     /// The text for people at the start: where everything is, and what to try. `listen` and `metrics` are the addresses
@@ -41,14 +42,4 @@ Try it:
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// The address to type on this machine: one that listens everywhere is reached over the loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }

@@ -1,6 +1,7 @@
 //! From what is written to what holds: defaults filled in, values parsed, paths made absolute, contradictions refused.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,12 +10,11 @@ use toml::Spanned;
 use super::check::repeat;
 use super::error::{Place, Problem, ProblemKind, Problems};
 use super::keys;
-use super::upstream;
+use super::proxy;
 use super::value::{parse_duration, parse_size};
 use super::written::{Text, Written, WrittenServer, WrittenTelemetry};
 use super::{
-    Anonymous, Configuration, LogFormat, LogLevel, ProxyConfiguration, ServerConfiguration, Source, Surroundings,
-    TelemetryConfiguration,
+    Anonymous, Configuration, LogFormat, LogLevel, ServerConfiguration, Source, Surroundings, TelemetryConfiguration,
 };
 
 const CONNECTIONS_MAX: i64 = 1_000_000;
@@ -46,10 +46,7 @@ pub(crate) fn resolve(
         proxy_storage: resolver.folder("proxy_storage", &written.proxy_storage, "storage/proxy"),
         server: resolver.server(&written.server),
         anonymous: resolver.anonymous(&written.access.anonymous),
-        proxy: ProxyConfiguration {
-            hosts: upstream::hosts(&mut resolver, &written.proxy.hosts),
-            upstreams: upstream::upstreams(&mut resolver, &written.proxy.upstream),
-        },
+        proxy: proxy::proxy(&mut resolver, &written.proxy),
         telemetry: resolver.telemetry(&written.telemetry),
     };
     resolver.check_folders(&configuration, written);
@@ -64,7 +61,7 @@ impl Resolver<'_> {
     }
 
     /// The place of the first of the values that is written; where a default is in the way, that is the other one.
-    fn place_of(&self, values: [&Text; 2]) -> Place {
+    pub(crate) fn place_of(&self, values: [&Text; 2]) -> Place {
         let written = values.into_iter().flatten().next();
         self.place(written.map_or(0, |value| value.span().start))
     }
@@ -95,6 +92,26 @@ impl Resolver<'_> {
         })
     }
 
+    /// The number; the default when there is none or it is out of its range, which is noted.
+    pub(crate) fn number(
+        &mut self,
+        path: &'static str,
+        written: Option<&Spanned<i64>>,
+        range: RangeInclusive<i64>,
+        default: usize,
+    ) -> usize {
+        let Some(written) = written else {
+            return default;
+        };
+        let number = *written.get_ref();
+        let value = usize::try_from(number).ok().filter(|_| range.contains(&number));
+        value.unwrap_or_else(|| {
+            let kind = ProblemKind::WrongValue { found: format!("the number {number}"), allowed: allowed(path) };
+            self.add(self.place(written.span().start), path, kind);
+            default
+        })
+    }
+
     fn folder(&mut self, path: &'static str, written: &Text, default: &str) -> PathBuf {
         if let Some(written) = written
             && written.get_ref().contains("://")
@@ -109,11 +126,15 @@ impl Resolver<'_> {
     }
 
     fn server(&mut self, written: &WrittenServer) -> ServerConfiguration {
-        let duration_from = |least: Duration| move |text: &str| parse_duration(text).filter(|value| *value >= least);
         let default = ServerConfiguration::default();
         ServerConfiguration {
             listen: self.parsed("server.listen", &written.listen, default.listen, |text| text.parse().ok()),
-            connections_max: self.connections_max(written.connections_max.as_ref(), default.connections_max),
+            connections_max: self.number(
+                "server.connections_max",
+                written.connections_max.as_ref(),
+                1..=CONNECTIONS_MAX,
+                default.connections_max,
+            ),
             shutdown_timeout: self.parsed(
                 "server.shutdown_timeout",
                 &written.shutdown_timeout,
@@ -130,20 +151,6 @@ impl Resolver<'_> {
                 parse_size(text).filter(|size| *size > 0).map(Some)
             }),
         }
-    }
-
-    fn connections_max(&mut self, written: Option<&Spanned<i64>>, default: usize) -> usize {
-        let Some(written) = written else {
-            return default;
-        };
-        let number = *written.get_ref();
-        let value = usize::try_from(number).ok().filter(|_| (1..=CONNECTIONS_MAX).contains(&number));
-        value.unwrap_or_else(|| {
-            let path = "server.connections_max";
-            let kind = ProblemKind::WrongValue { found: format!("the number {number}"), allowed: allowed(path) };
-            self.add(self.place(written.span().start), path, kind);
-            default
-        })
     }
 
     fn anonymous(&mut self, written: &Text) -> Option<Anonymous> {
@@ -214,6 +221,11 @@ impl Resolver<'_> {
             self.add(place, "telemetry.metrics_listen", kind);
         }
     }
+}
+
+/// Reads durations that are not shorter than `least`.
+pub(crate) fn duration_from(least: Duration) -> impl Fn(&str) -> Option<Duration> {
+    move |text| parse_duration(text).filter(|value| *value >= least)
 }
 
 /// Whether two listeners would be in each other's way. Port 0 is a free one at each start.

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use entrepot_upstream::{Hosts, UpstreamConfig};
-
+use super::show_proxy::write_proxy;
 use super::value::{show_duration, show_size};
 use super::{Anonymous, Configuration, Source};
 
@@ -40,14 +39,7 @@ impl fmt::Display for Described<'_> {
             Some(Anonymous::Full) => writeln!(text, "\n[access]\nanonymous = \"full\"")?,
             None => writeln!(text, "\n[access]\n# anonymous: \"full\", because only this machine can connect")?,
         }
-        let hosts = match configuration.proxy.hosts {
-            Hosts::Public => "public",
-            Hosts::Listed => "listed",
-        };
-        writeln!(text, "\n[proxy]\nhosts = \"{hosts}\"")?;
-        for upstream in &configuration.proxy.upstreams {
-            write_upstream(text, upstream)?;
-        }
+        write_proxy(text, &configuration.proxy)?;
         writeln!(text, "\n[telemetry]\nlog = \"{}\"", configuration.telemetry.log.as_str())?;
         writeln!(text, "log_level = \"{}\"", configuration.telemetry.log_level.as_str())?;
         match configuration.telemetry.metrics_listen {
@@ -55,24 +47,6 @@ impl fmt::Display for Described<'_> {
             None => writeln!(text, "metrics_listen = \"off\""),
         }
     }
-}
-
-fn write_upstream(text: &mut fmt::Formatter<'_>, upstream: &UpstreamConfig) -> fmt::Result {
-    writeln!(text, "\n[[proxy.upstream]]\nname = {:?}", upstream.name)?;
-    writeln!(text, "url = {:?}", upstream.url.as_str().trim_end_matches('/'))?;
-    if !upstream.aliases.is_empty() {
-        writeln!(text, "aliases = {:?}", upstream.aliases)?;
-    }
-    if let Some(username) = &upstream.username {
-        writeln!(text, "username = {username:?}")?;
-    }
-    if upstream.password.is_some() {
-        writeln!(text, "password = \"***\"")?;
-    }
-    if !upstream.trusted_hosts.is_empty() {
-        writeln!(text, "trusted_hosts = {:?}", upstream.trusted_hosts)?;
-    }
-    Ok(())
 }
 
 fn quoted(path: &Path) -> String {

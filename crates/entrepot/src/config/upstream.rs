@@ -1,36 +1,29 @@
 //! `[[proxy.upstream]]`: from what is written to the upstreams that the client of other registries takes.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
 
 use entrepot_oci::RepositoryName;
-use entrepot_upstream::{Hosts, UpstreamConfig};
-use secrecy::{ExposeSecret, SecretString};
+use entrepot_upstream::{REQUESTS_MAX_DEFAULT, UpstreamConfig};
+use secrecy::ExposeSecret as _;
 use toml::Spanned;
 use url::Url;
 
 use super::error::ProblemKind;
-use super::limits::PASSWORD_BYTES_MAX;
+use super::limits::AT_ONCE_MAX;
 use super::resolve::{Resolver, allowed};
-use super::written::{Text, WrittenUpstream};
+use super::written::WrittenUpstream;
+use super::{account, mirrors, pem};
 
 /// The names of Docker Hub. All of them lead to one cache, so only one upstream may have any of them.
-const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
-
-pub(crate) fn hosts(resolver: &mut Resolver<'_>, written: &Text) -> Hosts {
-    resolver.parsed("proxy.hosts", written, Hosts::Public, |text| match text {
-        "public" => Some(Hosts::Public),
-        "listed" => Some(Hosts::Listed),
-        _ => None,
-    })
-}
+pub(crate) const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
 /// Every upstream that could be read; what could not is noted.
 pub(crate) fn upstreams(resolver: &mut Resolver<'_>, written: &[Spanned<WrittenUpstream>]) -> Vec<UpstreamConfig> {
     let mut taken = HashMap::new();
-    written.iter().filter_map(|written| upstream(resolver, written, &mut taken)).collect()
+    let mut upstreams: Vec<_> = written.iter().filter_map(|written| upstream(resolver, written, &mut taken)).collect();
+    // Only now every name is known that a mirror may have.
+    mirrors::resolve(resolver, written, &mut upstreams);
+    upstreams
 }
 
 /// A name that an upstream answers to, by the name that all its spellings share.
@@ -61,8 +54,15 @@ fn upstream(
     let mut upstream = UpstreamConfig::new(name.get_ref(), url(resolver, written.url.as_ref(), name)?);
     upstream.aliases = written.aliases.iter().map(|alias| alias.get_ref().clone()).collect();
     upstream.trusted_hosts = trusted_hosts(resolver, &written.trusted_hosts);
-    upstream.password = password(resolver, written);
-    upstream.username = username(resolver, written);
+    upstream.password = account::password(resolver, written);
+    upstream.username = account::username(resolver, written);
+    upstream.credential_helper = account::credential_helper(resolver, written);
+    upstream.ca = pem::certificates(resolver, "proxy.upstream.ca", &written.ca);
+    upstream.client_certificate = pem::client_certificate(resolver, written);
+    upstream.http_proxy = http_proxy(resolver, written);
+    let requests_max = written.requests_max.as_ref();
+    upstream.requests_max =
+        resolver.number("proxy.upstream.requests_max", requests_max, 1..=AT_ONCE_MAX, REQUESTS_MAX_DEFAULT);
     Some(upstream)
 }
 
@@ -128,6 +128,23 @@ fn is_origin(url: &Url) -> bool {
         && url.fragment().is_none()
 }
 
+/// The proxy: like the URL of a registry, but there may be a user in it, so that nothing of it is repeated.
+fn http_proxy(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> Option<Url> {
+    let written = written.http_proxy.as_ref()?;
+    let is_proxy = |url: &Url| {
+        let mut origin = url.clone();
+        let is_bare = origin.set_username("").is_ok() && origin.set_password(None).is_ok();
+        is_bare && is_origin(&origin)
+    };
+    let url = Url::parse(written.get_ref().expose_secret()).ok().filter(is_proxy);
+    if url.is_none() {
+        let path = "proxy.upstream.http_proxy";
+        let kind = ProblemKind::WrongValue { found: "something else".to_owned(), allowed: allowed(path) };
+        resolver.add(resolver.place(written.span().start), path, kind);
+    }
+    url
+}
+
 fn trusted_hosts(resolver: &mut Resolver<'_>, written: &[Spanned<String>]) -> Vec<String> {
     for host in written {
         // As the host and port of a URL: what the parser changes was no plain host.
@@ -137,74 +154,4 @@ fn trusted_hosts(resolver: &mut Resolver<'_>, written: &[Spanned<String>]) -> Ve
         }
     }
     written.iter().map(|host| host.get_ref().clone()).collect()
-}
-
-fn username(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> Option<String> {
-    let path = "proxy.upstream.username";
-    let username = written.username.as_ref()?;
-    if username.get_ref().is_empty() {
-        resolver.refuse(path, username);
-    }
-    if written.password.is_none() && written.password_file.is_none() && written.password_env.is_none() {
-        resolver.add(resolver.place(username.span().start), path, ProblemKind::PasswordMissing);
-    }
-    Some(username.get_ref().clone())
-}
-
-/// The password, from the one place that is written.
-fn password(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> Option<SecretString> {
-    let places = [
-        ("password", written.password.as_ref().map(|value| value.span().start)),
-        ("password_file", written.password_file.as_ref().map(|value| value.span().start)),
-        ("password_env", written.password_env.as_ref().map(|value| value.span().start)),
-    ];
-    let mut written_places = places.into_iter().filter_map(|(name, start)| Some((name, start?)));
-    let (first, _) = written_places.next()?;
-    if let Some((second, start)) = written_places.next() {
-        let kind = ProblemKind::SeveralPasswords { other: first };
-        resolver.add(resolver.place(start), &format!("proxy.upstream.{second}"), kind);
-        return None;
-    }
-    if let Some(password) = &written.password {
-        if password.get_ref().expose_secret().is_empty() {
-            let path = "proxy.upstream.password";
-            let kind = ProblemKind::WrongValue { found: "empty".to_owned(), allowed: allowed(path) };
-            resolver.add(resolver.place(password.span().start), path, kind);
-        }
-        return Some(password.get_ref().clone());
-    }
-    if let Some(file) = &written.password_file {
-        return password_file(resolver, file);
-    }
-    written.password_env.as_ref().and_then(|variable| password_variable(resolver, variable))
-}
-
-fn password_variable(resolver: &mut Resolver<'_>, variable: &Spanned<String>) -> Option<SecretString> {
-    let value = (resolver.surroundings.environment)(variable.get_ref()).filter(|value| !value.is_empty());
-    if value.is_none() {
-        let kind = ProblemKind::VariableMissing { name: variable.get_ref().clone() };
-        resolver.add(resolver.place(variable.span().start), "proxy.upstream.password_env", kind);
-    }
-    value.map(SecretString::from)
-}
-
-fn password_file(resolver: &mut Resolver<'_>, file: &Spanned<String>) -> Option<SecretString> {
-    let path = resolver.folder.join(file.get_ref());
-    let kind = match read_password(&path) {
-        Ok(Some(password)) => return Some(password),
-        Ok(None) => ProblemKind::FileNotAPassword { path, limit: PASSWORD_BYTES_MAX },
-        Err(source) => ProblemKind::FileUnreadable { path, source },
-    };
-    resolver.add(resolver.place(file.span().start), "proxy.upstream.password_file", kind);
-    None
-}
-
-/// The one line of a file, without its end; `None` when there is no such line.
-fn read_password(path: &Path) -> io::Result<Option<SecretString>> {
-    let mut text = String::new();
-    File::open(path)?.take(PASSWORD_BYTES_MAX + 1).read_to_string(&mut text)?;
-    let is_too_long = text.len() as u64 > PASSWORD_BYTES_MAX;
-    let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    let is_password = !is_too_long && !line.is_empty() && !line.contains(['\n', '\r']);
-    Ok(is_password.then(|| SecretString::from(line)))
 }

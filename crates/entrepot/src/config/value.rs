@@ -27,6 +27,23 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
     scaled(text, BYTES)
 }
 
+/// A duration, or `forever`, which is `None`.
+#[expect(clippy::option_option, reason = "the outer one is whether it can be read, the inner one is what it says")]
+pub(crate) fn parse_lasting(text: &str) -> Option<Option<Duration>> {
+    if text == "forever" { Some(None) } else { parse_duration(text).map(Some) }
+}
+
+/// A part of a whole in percent, such as `95%`.
+pub(crate) fn parse_percent(text: &str) -> Option<u8> {
+    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok().filter(|percent| *percent <= 100)
+}
+
+/// The duration as it would be written, `forever` for `None`.
+pub(crate) fn show_lasting(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| "forever".to_owned(), show_duration)
+}
+
 /// The duration as it would be written.
 pub(crate) fn show_duration(duration: Duration) -> String {
     show_scaled(duration.as_secs(), SECONDS)
@@ -89,6 +106,20 @@ mod tests {
         for text in ["", "GiB", "1 GiB", "1gib", "-1", "1.5GiB", "18446744073709551616", "99999999TiB"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_part_is_a_whole_number_of_percent_and_nothing_lasts_longer_than_forever() {
+        for (text, percent) in [("0%", 0), ("85%", 85), ("100%", 100)] {
+            assert_eq!(parse_percent(text), Some(percent), "{text}");
+        }
+        for text in ["", "%", "85", "85 %", "101%", "-1%", "+1%", "8.5%", "1000%"] {
+            assert_eq!(parse_percent(text), None, "{text}");
+        }
+        for text in ["forever", "0s", "5m"] {
+            assert_eq!(show_lasting(parse_lasting(text).expect("lasting")), text);
+        }
+        assert_eq!(parse_lasting("for ever"), None);
     }
 
     #[test]

@@ -42,7 +42,18 @@ pub(crate) struct WrittenAccess {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WrittenProxy {
     pub(crate) hosts: Text,
+    pub(crate) tag_fresh_for: Text,
+    pub(crate) stale_for: Text,
+    pub(crate) on_upstream_404: Text,
+    pub(crate) root_mirror: Text,
+    pub(crate) size_max: Text,
+    pub(crate) size_high: Text,
+    pub(crate) size_low: Text,
+    pub(crate) unused_for: Text,
+    pub(crate) orphan_fills_max: Option<Spanned<i64>>,
     pub(crate) upstream: Vec<Spanned<WrittenUpstream>>,
+    pub(crate) freshness: Vec<Spanned<WrittenFreshness>>,
+    pub(crate) rule: Vec<Spanned<WrittenRule>>,
 }
 
 /// `[[proxy.upstream]]`
@@ -56,7 +67,45 @@ pub(crate) struct WrittenUpstream {
     pub(crate) password: Option<Spanned<secrecy::SecretString>>,
     pub(crate) password_file: Text,
     pub(crate) password_env: Text,
+    pub(crate) credential_helper: Option<Spanned<Vec<String>>>,
+    pub(crate) credential_lifetime: Text,
     pub(crate) trusted_hosts: Vec<Spanned<String>>,
+    pub(crate) ca: Text,
+    pub(crate) client_certificate: Text,
+    pub(crate) client_key: Text,
+    pub(crate) http_proxy: Option<Spanned<secrecy::SecretString>>,
+    pub(crate) mirrors: Vec<Spanned<String>>,
+    pub(crate) requests_max: Option<Spanned<i64>>,
+    pub(crate) tag_fresh_for: Text,
+    pub(crate) stale_for: Text,
+    pub(crate) on_upstream_404: Text,
+}
+
+/// `[[proxy.freshness]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenFreshness {
+    pub(crate) upstreams: Vec<Spanned<String>>,
+    pub(crate) repositories: Vec<Spanned<String>>,
+    pub(crate) tags: Vec<Spanned<String>>,
+    pub(crate) fresh_for: Text,
+    pub(crate) stale_for: Text,
+    pub(crate) on_upstream_404: Text,
+}
+
+/// `[[proxy.rule]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenRule {
+    pub(crate) name: Text,
+    pub(crate) action: Text,
+    pub(crate) log_only: bool,
+    pub(crate) upstreams: Vec<Spanned<String>>,
+    pub(crate) repositories: Vec<Spanned<String>>,
+    pub(crate) tags: Vec<Spanned<String>>,
+    pub(crate) media_types: Vec<Spanned<String>>,
+    pub(crate) larger_than: Text,
+    pub(crate) younger_than: Text,
 }
 
 /// `[telemetry]`

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory;
+use entrepot::CommandLine;
 use entrepot::config::{Configuration, Surroundings};
 use entrepot_oci::ErrorCode;
 
@@ -76,4 +78,37 @@ not continue its upload, 502 and 504 for an upstream that failed or was silent, 
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(found == page, "docs/errors.md is out of date: run the tests with UPDATE_DOCS=1");
+}
+
+#[test]
+fn the_page_of_the_command_line_is_what_help_says() {
+    let mut page = "\
+# Command line
+
+What `entrepot help` and `entrepot COMMAND --help` say. The commands about the cache are answered by the server that runs, at
+`server.listen` of the configuration or at `--server`; when none runs, they open the storage folders themselves. A command ends with 0 when
+all is well, and with 1 when it failed or found a failure.
+"
+    .to_owned();
+    // The width would be that of the terminal otherwise.
+    let mut program = <CommandLine as CommandFactory>::command().term_width(100);
+    program.build();
+    write_help(&mut page, &mut program, "##");
+    let path = root().join("docs/command-line.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == page, "docs/command-line.md is out of date: run the tests with UPDATE_DOCS=1");
+}
+
+/// The help of a command, then that of the commands in it.
+fn write_help(page: &mut String, command: &mut clap::Command, heading: &str) {
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let help = command.render_long_help().to_string();
+    let help: String = help.lines().flat_map(|line| [line.trim_end(), "\n"]).collect();
+    write!(page, "\n{heading} `{name}`\n\n```text\n{}\n```\n", help.trim_end()).unwrap();
+    for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+        write_help(page, inner, "##");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod architecture;
+mod command_line;
 mod crash;
 mod docs;
 mod protocol;

@@ -28,14 +28,14 @@ fn check_tells_what_the_three_keys_come_to() {
     let three_keys = "registry_storage = \"storage/registry\"\ntemporary_registry_storage = \"storage/_tmp\"\n\
                       proxy_storage = \"storage/proxy\"\n";
     std::fs::write(folder.path().join("configuration.toml"), three_keys).unwrap();
-    let told = String::from_utf8(ended(folder.path(), &["check"]).stdout).unwrap();
+    let told = String::from_utf8(ended(folder.path(), &["check", "--offline"]).stdout).unwrap();
     let canonical = folder.path().canonicalize().unwrap();
     for part in ["registry", "_tmp", "proxy"] {
         assert!(told.contains(canonical.join("storage").join(part).to_str().unwrap()), "{told}");
     }
     // Without a file it is the same, but for where it was read from.
     std::fs::remove_file(folder.path().join("configuration.toml")).unwrap();
-    let defaults = String::from_utf8(ended(folder.path(), &["check"]).stdout).unwrap();
+    let defaults = String::from_utf8(ended(folder.path(), &["check", "--offline"]).stdout).unwrap();
     assert!(defaults.contains(canonical.join("storage/registry").to_str().unwrap()), "{defaults}");
 }
 

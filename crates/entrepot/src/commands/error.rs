@@ -1,0 +1,30 @@
+//! Why a command could not be carried out.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::api::ApiError;
+use crate::serve::ServeError;
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The server could not be started.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Nobody could be asked, or the question was refused.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// What the command has to tell cannot be written.
+    #[error("cannot write what there is to tell")]
+    Write(#[from] io::Error),
+    /// A file for a client cannot be written.
+    #[error("{} cannot be written: a file that is there already is left alone", path.display())]
+    ClientFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
