@@ -15,7 +15,7 @@ async fn refused(response: Response, status: u16, code: &str, words: &str) {
     assert!(message.contains(words) && message.contains(" (request "), "{asked}: {message}");
 }
 
-const CHANGES: [&str; 5] = ["cache/pin", "cache/unpin", "cache/evict", "cache/purge", "cache/warm"];
+const CHANGES: [&str; 6] = ["cache/pin", "cache/unpin", "cache/evict", "cache/purge", "cache/refresh", "cache/warm"];
 
 #[tokio::test]
 async fn a_web_page_cannot_change_anything() {
@@ -60,7 +60,7 @@ async fn what_is_not_known_is_refused() {
         refused(post(path, &" ".repeat(20_000)).await, 413, "SIZE_INVALID", "larger").await;
     }
     refused(post("cache/evict", r#"{"down_to":-1}"#).await, 400, "UNSUPPORTED", "the body is not").await;
-    for path in ["cache/pin", "cache/unpin", "cache/purge", "cache/warm"] {
+    for path in ["cache/pin", "cache/unpin", "cache/purge", "cache/refresh", "cache/warm"] {
         refused(post(path, r#"{"reference":"redis:7"}"#).await, 400, "NAME_INVALID", "docker.io/library/redis:7").await;
         refused(post(path, r#"{"reference":"proxy/nothing/a:1"}"#).await, 404, "NAME_UNKNOWN", "proxy.upstream").await;
     }

@@ -7,6 +7,7 @@ mod errors;
 mod faults;
 mod fills;
 mod freshness;
+mod operated;
 mod policy;
 mod shapes;
 mod sharing;

@@ -9,6 +9,7 @@ mod upstreams;
 mod cached;
 mod eviction;
 mod races;
+mod upstreams;
 mod usage;
 mod warm;
 

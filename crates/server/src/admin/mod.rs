@@ -98,6 +98,12 @@ impl Order {
                 let report = repository.purge(image.reference()).await?;
                 Ok(self.document(&view::report(&report, false)))
             }
+            AdminRoute::Refresh => {
+                let (repository, image) = self.named(body).await?;
+                let reference = image.reference_or_latest();
+                let refreshed = repository.refresh(&reference).await?;
+                Ok(self.document(&view::refreshed(repository.name(), &reference.to_string(), &refreshed)))
+            }
             AdminRoute::Warm => self.warm(body).await,
         }
     }

@@ -24,6 +24,8 @@ pub(super) enum AdminRoute {
     Evict,
     /// `POST cache/purge`
     Purge,
+    /// `POST cache/refresh`
+    Refresh,
     /// `POST cache/warm`
     Warm,
 }
@@ -39,6 +41,7 @@ impl AdminRoute {
             Some("cache/unpin") => Self::Unpin,
             Some("cache/evict") => Self::Evict,
             Some("cache/purge") => Self::Purge,
+            Some("cache/refresh") => Self::Refresh,
             Some("cache/warm") => Self::Warm,
             _ => return Err(RouteError::UnknownPath),
         };
@@ -53,7 +56,7 @@ impl AdminRoute {
     pub(super) const fn changes(self) -> bool {
         match self {
             Self::Stats | Self::Entries | Self::Pins => false,
-            Self::Pin | Self::Unpin | Self::Evict | Self::Purge | Self::Warm => true,
+            Self::Pin | Self::Unpin | Self::Evict | Self::Purge | Self::Refresh | Self::Warm => true,
         }
     }
 
@@ -61,7 +64,14 @@ impl AdminRoute {
     pub(super) const fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::Entries => &["repository", "last", "n"],
-            Self::Stats | Self::Pins | Self::Pin | Self::Unpin | Self::Evict | Self::Purge | Self::Warm => &[],
+            Self::Stats
+            | Self::Pins
+            | Self::Pin
+            | Self::Unpin
+            | Self::Evict
+            | Self::Purge
+            | Self::Refresh
+            | Self::Warm => &[],
         }
     }
 
@@ -75,6 +85,7 @@ impl AdminRoute {
             Self::Unpin => "cache_unpin",
             Self::Evict => "cache_evict",
             Self::Purge => "cache_purge",
+            Self::Refresh => "cache_refresh",
             Self::Warm => "cache_warm",
         }
     }
@@ -94,6 +105,7 @@ mod tests {
             ("POST", "cache/unpin", AdminRoute::Unpin),
             ("POST", "cache/evict", AdminRoute::Evict),
             ("POST", "cache/purge", AdminRoute::Purge),
+            ("POST", "cache/refresh", AdminRoute::Refresh),
             ("POST", "cache/warm", AdminRoute::Warm),
         ];
         let parse = |method: &str, path: &str| AdminRoute::parse(&method.parse().unwrap(), path);

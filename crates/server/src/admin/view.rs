@@ -2,7 +2,7 @@
 
 use entrepot_metadata::Timestamp;
 use entrepot_oci::{Digest, MediaType, RepositoryName, Tag};
-use entrepot_registry::{CachePin, CacheStats, CachedEntry, EvictionReport, WarmEvent};
+use entrepot_registry::{CachePin, CacheStats, CachedEntry, EvictionReport, Refreshed, WarmEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -62,6 +62,10 @@ pub(super) fn pinned(name: &RepositoryName, reference: &str, is_pinned: bool, wa
         view["was_pinned"] = was_pinned.into();
     }
     view
+}
+
+pub(super) fn refreshed(name: &RepositoryName, reference: &str, refreshed: &Refreshed) -> Value {
+    json!({ "repository": name, "reference": reference, "before": refreshed.before, "after": refreshed.after })
 }
 
 /// A line about the fetching of an image.
