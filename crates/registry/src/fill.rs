@@ -378,6 +378,7 @@ impl Lead {
         let mut ingest = self.fills.store.blobs.begin(&unowned_stage("fill"), digest.algorithm()).await?;
         self.progress.send_replace(Progress::Arriving { growing: ingest.growing(), size });
         let limit = size.unwrap_or(u64::MAX).min(self.fills.limits.blob_bytes_max);
+        let sources = transfer.sources();
         match ingest.absorb(Box::pin(transfer.into_stream()), limit).await {
             Ok(_) => {}
             Err(AbsorbError::Source(error)) => return Err(error),
@@ -385,8 +386,10 @@ impl Lead {
             Err(AbsorbError::Store(error)) => return Err(error.into()),
         }
         let size = ingest.commit(digest).await.map_err(|error| match error {
-            // Where several mirrors serve one upstream, this is the place to distrust the one that sent these bytes.
-            CommitError::Mismatch { expected, actual } => Error::UpstreamDigestMismatch { expected, actual },
+            CommitError::Mismatch { expected, actual } => {
+                sources.distrust();
+                Error::UpstreamDigestMismatch { expected, actual }
+            }
             CommitError::Store(error) => error.into(),
         })?;
         // The bytes are durable. A crash before the row leaves a cached blob without a repository; the next pull links it.

@@ -105,6 +105,12 @@ pub(crate) const BUDGET_STRETCH_MAX: u64 = 10;
 /// After how long a budget is taken to be full again when its upstream does not tell: the window of Docker Hub.
 pub(crate) const BUDGET_WINDOW_DEFAULT: Duration = Duration::from_hours(6);
 
+/// Parts of an index that an explanation looks at; of more it says nothing.
+pub(crate) const EXPLAINED_CHILDREN_MAX: usize = 256;
+
+/// Pins that an explanation looks through; a pin beyond is not told.
+pub(crate) const EXPLAINED_PINS_MAX: usize = 10_000;
+
 /// How many idle uploads one step of the sweep ends.
 pub(crate) const SWEEP_BATCH: usize = 100;
 

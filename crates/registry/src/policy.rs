@@ -109,6 +109,12 @@ pub(crate) fn judge<'r>(rules: &'r [PolicyRule], facts: &Facts<'_>) -> Judgement
     Judgement { verdict: if is_certain { Verdict::Allowed } else { Verdict::Pending }, logged }
 }
 
+/// The name of the first rule that matches and decides, as far as the facts are known.
+pub(crate) fn deciding<'r>(rules: &'r [PolicyRule], facts: &Facts<'_>) -> Option<&'r str> {
+    let is_deciding = |rule: &&PolicyRule| !rule.is_log_only && matches!(matches(rule, facts), Match::Yes(_));
+    rules.iter().find(is_deciding).map(|rule| rule.name.as_str())
+}
+
 enum Match {
     Yes(String),
     No,

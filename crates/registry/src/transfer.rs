@@ -1,10 +1,11 @@
 //! A blob on its way from its upstream: asked for again behind the last byte that came, whenever the upstream breaks off.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_oci::{ByteRange, Digest};
-use entrepot_upstream::{BlobBody, BlobFrom, BlobResponse};
+use entrepot_upstream::{BlobBody, BlobFrom, BlobResponse, ServedBy};
 use futures_util::{Stream, StreamExt};
 
 use crate::Error;
@@ -27,6 +28,27 @@ pub(crate) struct Transfer {
     /// How many bytes come first that were not asked for: an upstream that ignores ranges begins at 0 again.
     skipped: u64,
     tries_without_progress: u32,
+    sources: Sources,
+}
+
+/// Who sent the parts of a transfer. Clones share it, so that it can be asked when the transfer is over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources(Arc<Mutex<Vec<ServedBy>>>);
+
+impl Sources {
+    fn add(&self, source: ServedBy) {
+        self.lock().push(source);
+    }
+
+    /// What came is not what was asked for. One of those who sent a part of it is to blame: the mirrors among them are left alone
+    /// for a while, so that the next transfer comes from elsewhere.
+    pub(crate) fn distrust(&self) {
+        self.lock().iter().for_each(ServedBy::distrust);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<ServedBy>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Transfer {
@@ -36,10 +58,11 @@ impl Transfer {
         let mut tries = 1;
         loop {
             match proxied.ask_for_blob(&digest, part(first, until)).await {
-                Ok(BlobResponse { first: answered, total, body, .. }) => {
+                Ok(BlobResponse { first: answered, total, body, served_by }) => {
                     let skipped = first.saturating_sub(answered);
                     let (position, end) = (first, until.or(total));
-                    let tries_without_progress = 0;
+                    let (tries_without_progress, sources) = (0, Sources::default());
+                    sources.add(served_by);
                     return Ok(Self {
                         proxied,
                         digest,
@@ -50,6 +73,7 @@ impl Transfer {
                         body,
                         skipped,
                         tries_without_progress,
+                        sources,
                     });
                 }
                 Err(error) if is_worth_repeating(&error) && tries < FILL_TRIES_MAX => {
@@ -64,6 +88,11 @@ impl Transfer {
     /// The size of the whole blob, as the upstream told with its first answer.
     pub(crate) const fn total(&self) -> Option<u64> {
         self.total
+    }
+
+    /// Who sends it.
+    pub(crate) fn sources(&self) -> Sources {
+        self.sources.clone()
     }
 
     /// Says where the blob ends, when that is known better than from the upstream.
@@ -119,6 +148,7 @@ impl Transfer {
                 Ok(response) if response.first <= self.position => {
                     self.skipped = self.position - response.first;
                     self.body = response.body;
+                    self.sources.add(response.served_by);
                     self.proxied.metrics().fills_resumed.inc();
                     return Ok(());
                 }
