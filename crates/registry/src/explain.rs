@@ -190,8 +190,7 @@ async fn cached(
     if let TagOrDigest::Tag(tag) = reference {
         let tagged = store.metadata.tag(proxied.cached_name(), tag).await?;
         content.confirmed_at = tagged.map(|tagged| tagged.confirmed_at);
-        content.freshness =
-            Some(registry.settings.freshness_of(proxied.remote().name(), proxied.name_there(), tag));
+        content.freshness = Some(registry.settings.freshness_of(proxied.remote().name(), proxied.name_there(), tag));
     }
     let pins = store.metadata.pins(EXPLAINED_PINS_MAX).await?;
     content.is_pinned = pins.iter().any(|pin| {
@@ -226,7 +225,9 @@ async fn content(store: &Store, name: &RepositoryName, row: &ManifestRow) -> Res
     }
     for reference in manifests.iter().flat_map(Manifest::references) {
         let descriptor = &reference.descriptor;
-        let Some(digest) = descriptor.digest.known().filter(|_| reference.kind != ReferenceKind::Child) else { continue };
+        let Some(digest) = descriptor.digest.known().filter(|_| reference.kind != ReferenceKind::Child) else {
+            continue;
+        };
         content.blobs.1 += 1;
         content.bytes.1 = content.bytes.1.saturating_add(descriptor.size);
         if let Some(link) = store.metadata.blob(name, digest).await? {
@@ -287,7 +288,9 @@ fn due_outlook(
         Some(Ok(Some(digest))) => format!("one HEAD asks {name}, which has moved the tag to {digest}; that is fetched"),
         Some(Ok(None)) => format!("one HEAD asks {name}, which names no digest; the manifest is fetched by its tag"),
         Some(Err(error)) => {
-            format!("{name} does not confirm the tag ({error}); the cached manifest is answered with a warning, unless it is too old")
+            format!(
+                "{name} does not confirm the tag ({error}); the cached manifest is answered with a warning, unless it is too old"
+            )
         }
         None => match state.suspended {
             Some((wait, reason)) => format!(
@@ -301,7 +304,9 @@ fn due_outlook(
 
 fn cold_outlook(name: &str, there: Option<&Result<Option<Digest>, Error>>, state: &RemoteState) -> String {
     match there {
-        Some(Ok(_)) => format!("the manifest is fetched from {name} by one GET, which counts as a pull there, and kept"),
+        Some(Ok(_)) => {
+            format!("the manifest is fetched from {name} by one GET, which counts as a pull there, and kept")
+        }
         Some(Err(error)) => format!("it fails: {error}"),
         None => match state.suspended {
             Some((wait, reason)) => {
