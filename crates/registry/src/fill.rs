@@ -336,12 +336,12 @@ impl Lead {
     }
 
     /// Takes every byte of the blob, verifies it, and makes it the repository's.
-    async fn take(&self, transfer: Transfer, size: Option<u64>) -> Result<(), Error> {
+    async fn take(&self, mut transfer: Transfer, size: Option<u64>) -> Result<(), Error> {
         let digest = &self.request.digest;
         let mut ingest = self.fills.store.blobs.begin(&unowned_stage("fill"), digest.algorithm()).await?;
         self.progress.send_replace(Progress::Arriving { growing: ingest.growing(), size });
         let limit = size.unwrap_or(u64::MAX).min(self.fills.limits.blob_bytes_max);
-        match ingest.absorb(Box::pin(transfer.into_stream()), limit).await {
+        match ingest.absorb(Box::pin(transfer.stream()), limit).await {
             Ok(_) => {}
             Err(AbsorbError::Source(error)) => return Err(error),
             Err(AbsorbError::TooLarge { .. }) => return Err(self.too_large(limit, size)),

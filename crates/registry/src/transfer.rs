@@ -139,8 +139,8 @@ impl Transfer {
     }
 
     /// The same as a stream.
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-        futures_util::stream::try_unfold(self, |mut transfer| async move {
+    pub(crate) fn stream(&mut self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+        futures_util::stream::try_unfold(self, |transfer| async move {
             Ok(transfer.next().await?.map(|piece| (piece, transfer)))
         })
     }
