@@ -24,7 +24,7 @@ pub enum Auth {
     Bearer {
         /// Where tokens are issued; its own `/token` when `None`.
         realm: Option<String>,
-        /// The user and the password that the token endpoint wants; everyone gets a token when `None`.
+        /// The user and the password that the token endpoint wants, or the password as the refresh token of a form; everyone gets a token when `None`.
         account: Option<(String, String)>,
     },
 }
@@ -75,6 +75,7 @@ impl Auth {
     pub(crate) fn issue(&self, seen: &Seen, number: usize) -> Reply {
         if let Self::Bearer { account: Some((username, password)), .. } = self
             && seen.header("authorization") != Some(&basic(username, password))
+            && !(seen.is_post() && seen.parameters("refresh_token") == [password.as_str()])
         {
             return Reply::error(401, "UNAUTHORIZED", "wrong user or password");
         }

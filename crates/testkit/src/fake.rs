@@ -9,8 +9,10 @@ use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest, MediaType};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Auth;
+use crate::authority::{Authority, ClientCertificates};
 use crate::content::Content;
 use crate::reply::Reply;
 use crate::rule::{Rule, RuleBuilder, apply};
@@ -23,6 +25,7 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 /// A registry on a loopback port that is honest until a rule makes it lie. It ends when it is dropped.
 pub struct FakeUpstream {
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
     server: Mutex<Option<JoinHandle<()>>>,
 }
@@ -52,11 +55,25 @@ impl FakeUpstream {
     /// # Panics
     /// When no port can be had.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts an empty registry that speaks TLS, and does with certificates of clients what `clients` says. Its own is signed by
+    /// `authority`, for `127.0.0.1`, `registry.example`, `auth.example` and `cdn.example`.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub async fn start_tls(authority: &Authority, clients: ClientCertificates<'_>) -> Self {
+        Self::start_with(Some(authority.acceptor(clients))).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let shared = Arc::new(Shared { state: Mutex::default(), arrivals: watch::Sender::new(0) });
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (address, server) = serve(any_port, Arc::clone(&shared)).await.expect("a loopback port");
-        shared.lock().url = format!("http://{address}");
-        Self { address, shared, server: Mutex::new(Some(server)) }
+        let (address, server) = serve(any_port, tls.clone(), Arc::clone(&shared)).await.expect("a loopback port");
+        let upstream = Self { address, tls, shared, server: Mutex::new(Some(server)) };
+        upstream.shared.lock().url = upstream.url();
+        upstream
     }
 
     /// Where it listens.
@@ -64,9 +81,10 @@ impl FakeUpstream {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    /// `http://127.0.0.1:PORT`, or `https` likewise, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Stops listening and breaks every connection: the upstream cannot be reached.
@@ -85,7 +103,8 @@ impl FakeUpstream {
     /// When the port is taken.
     pub async fn restart(&self) {
         self.stop().await;
-        let (_, server) = serve(self.address, Arc::clone(&self.shared)).await.expect("the port is still free");
+        let (_, server) =
+            serve(self.address, self.tls.clone(), Arc::clone(&self.shared)).await.expect("the port is still free");
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
     }
 

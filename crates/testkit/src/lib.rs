@@ -18,19 +18,23 @@
 //! Nothing sleeps: a test holds a transfer with a [`Gate`] and waits for requests with [`FakeUpstream::wait_for`].
 
 mod auth;
+mod authority;
 mod content;
 mod fake;
 mod gate;
 mod image;
+mod proxy;
 mod reply;
 mod rule;
 mod seen;
 mod server;
 
 pub use auth::Auth;
+pub use authority::{Authority, Certificate, ClientCertificates};
 pub use fake::FakeUpstream;
 pub use gate::Gate;
 pub use image::{Blob, Image, StoredManifest, artifact, index, pseudo_random};
+pub use proxy::FakeProxy;
 pub use reply::Reply;
 pub use rule::RuleBuilder;
 pub use seen::Seen;

@@ -9,10 +9,12 @@ pub struct Seen {
     pub method: Method,
     /// The path, as it came.
     pub path: String,
-    /// The query, as it came; empty when there was none.
+    /// The query, or the form of a POST, as it came; empty when there was none.
     pub query: String,
     /// All headers.
     pub headers: HeaderMap,
+    /// Whether the client showed a certificate when it connected.
+    pub has_certificate: bool,
 }
 
 impl Seen {
@@ -66,7 +68,12 @@ impl Seen {
         self.path == "/v2/"
     }
 
-    /// The decoded values of a parameter of the query, in its order.
+    /// Whether it is a POST.
+    pub fn is_post(&self) -> bool {
+        self.method == Method::POST
+    }
+
+    /// The decoded values of a parameter of the query or form, in its order.
     pub fn parameters(&self, name: &str) -> Vec<String> {
         let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(key, _)| *key == name).map(|(_, value)| decode(value)).collect()

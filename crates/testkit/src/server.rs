@@ -12,12 +12,14 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::fake::Shared;
 use crate::reply::{Delivery, Reply};
@@ -28,8 +30,15 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// The largest piece of a body that leaves at once.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
+/// The largest form that is read.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+
 /// Listens on `address`, and serves until the task is aborted; every connection ends with it.
-pub(crate) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> io::Result<(SocketAddr, JoinHandle<()>)> {
+pub(crate) async fn serve(
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+) -> io::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     #[expect(clippy::disallowed_methods, reason = "the fake upstream holds the task and ends it")]
@@ -37,12 +46,14 @@ pub(crate) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> io::Resul
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             shared.count_connection();
-            let shared = Arc::clone(&shared);
+            let (shared, tls) = (Arc::clone(&shared), tls.clone());
             connections.spawn(async move {
-                let service = service_fn(move |request| respond(request, Arc::clone(&shared)));
-                // A connection that a test breaks ends in an error here, which is what was wanted.
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let Some(tls) = tls else { return serve_connection(stream, false, shared).await };
+                // A client that does not like the certificate leaves, which is what was wanted.
+                if let Ok(stream) = tls.accept(stream).await {
+                    let has_certificate = stream.get_ref().1.peer_certificates().is_some();
+                    serve_connection(stream, has_certificate, shared).await;
+                }
             });
             while connections.try_join_next().is_some() {}
         }
@@ -50,13 +61,32 @@ pub(crate) async fn serve(address: SocketAddr, shared: Arc<Shared>) -> io::Resul
     Ok((address, server))
 }
 
-async fn respond(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Infallible> {
-    let seen = Seen {
+async fn serve_connection<S>(stream: S, has_certificate: bool, shared: Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| respond(request, has_certificate, Arc::clone(&shared)));
+    // A connection that a test breaks ends in an error here, which is what was wanted.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    has_certificate: bool,
+    shared: Arc<Shared>,
+) -> Result<Response<Body>, Infallible> {
+    let mut seen = Seen {
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
         headers: request.headers().clone(),
+        has_certificate,
     };
+    if seen.is_post() {
+        // A form that breaks off is as good as none.
+        let form = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await;
+        seen.query = form.map(|form| String::from_utf8_lossy(&form.to_bytes()).into_owned()).unwrap_or_default();
+    }
     let is_head = seen.is_head();
     let mut reply = shared.reply(&seen);
     if let Some(gate) = &reply.delivery.silence {

@@ -12,6 +12,7 @@ use crate::error::{ContentError, Error};
 use crate::history::History;
 use crate::limits::{ERROR_BODY_BYTES_MAX, RETRY_AFTER_DEFAULT};
 use crate::retry_after::retry_after;
+use crate::turns::Turn;
 
 /// The header that names the content, <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>.
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -25,6 +26,8 @@ pub(crate) struct Answer {
     pub(crate) history: History,
     /// Whether a password, rather than a token or nothing, was sent.
     pub(crate) had_password: bool,
+    /// Kept while there is a body to read.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Answer {
@@ -53,13 +56,15 @@ impl Answer {
         }
     }
 
-    /// The whole body of at most `size_max` bytes.
+    /// The whole body of at most `size_max` bytes. Ends the turn of the question, so that the next page has one to wait for.
     pub(crate) async fn document(&mut self, size_max: usize, timeouts: &Timeouts) -> Result<Bytes, Error> {
         let is_page = self.media_type().is_some_and(|media_type| media_type.as_str() == "text/html");
         if is_page {
             return Err(self.invalid(ContentError::WebPage));
         }
-        body::document(&mut self.response, size_max, timeouts.document, &self.history).await
+        let document = body::document(&mut self.response, size_max, timeouts.document, &self.history).await;
+        self.turn = None;
+        document
     }
 
     /// The error of an answer whose content is not what was asked for.

@@ -9,11 +9,13 @@ use url::Url;
 use crate::answer::{Answer, content_digest};
 use crate::authorization::Authorization;
 use crate::body::release;
+use crate::circuit::{Probe, Suspended};
 use crate::error::Error;
 use crate::history::History;
 use crate::limits::REDIRECTS_MAX;
 use crate::reach::redirect_target;
 use crate::remote::Remote;
+use crate::turns::{Crowded, Kind, Turn};
 use crate::via::{RemoteRepository, VIA_HEADER};
 
 const VIA: HeaderName = HeaderName::from_static(VIA_HEADER);
@@ -31,6 +33,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) range: Option<String>,
     /// The digest of what is here already: the answer may be 304.
     pub(crate) known: Option<&'a Digest>,
+    /// Whether the answer may take minutes.
+    pub(crate) kind: Kind,
 }
 
 impl<'a> Ask<'a> {
@@ -40,7 +44,7 @@ impl<'a> Ask<'a> {
         path: String,
         accept: &'static str,
     ) -> Self {
-        Self { method, repository, path, query: None, accept, range: None, known: None }
+        Self { method, repository, path, query: None, accept, range: None, known: None, kind: Kind::Short }
     }
 
     fn headers(&self) -> HeaderMap {
@@ -60,12 +64,14 @@ impl<'a> Ask<'a> {
 }
 
 impl Remote {
-    /// Asks, and returns the first answer that is not a redirect, whatever its status.
+    /// Asks, when the remote may be asked and it is the question's turn, and returns the first answer that is not a redirect,
+    /// whatever its status. The turn is over when the body has been read, or the answer is dropped.
     pub(crate) async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, Error> {
         let mut url = self.reach().home().clone();
         url.set_path(&format!("/v2/{}/{}", ask.repository.name, ask.path));
         url.set_query(ask.query.as_deref());
         let mut history = History::new(self.shared_name(), ask.method.clone(), &url);
+        let (turn, _probe) = self.admit(ask.kind, &history).await?;
         let mut digest = None;
         // Once the chain has left the remote it stays outside: nobody else can lead our credentials back in.
         let mut is_home = true;
@@ -80,7 +86,9 @@ impl Remote {
             history.answered(&ask.method, &url, response.status().as_u16());
             digest = digest.or_else(|| content_digest(response.headers()));
             if !is_redirect(response.status()) {
-                return Ok(Answer { response, digest, history, had_password });
+                // Nothing more comes of a HEAD.
+                let turn = (ask.method != Method::HEAD).then_some(turn);
+                return Ok(Answer { response, digest, history, had_password, turn });
             }
             let target = redirect_target(&url, response.headers())
                 .map_err(|reason| Error::BadRedirect { history: Box::new(history.clone()), reason })?;
@@ -91,9 +99,64 @@ impl Remote {
         Err(Error::TooManyRedirects { history: Box::new(history) })
     }
 
+    /// Waits for a turn, unless the remote is not to be asked, which is said at once, also to those who wait.
+    pub(crate) async fn admit(&self, kind: Kind, history: &History) -> Result<(Turn, Option<Probe>), Error> {
+        let suspended = |Suspended { retry_after, reason }| {
+            let history = Box::new(history.clone());
+            Error::Suspended { history, retry_after, reason }
+        };
+        loop {
+            let suspension = self.circuit().next_suspension();
+            if let Some(left) = self.circuit().suspended() {
+                return Err(suspended(left));
+            }
+            let turn = tokio::select! {
+                biased;
+                turn = self.turns().take(kind) => turn,
+                () = suspension => continue,
+            };
+            let crowded = |crowded: Crowded| {
+                let history = Box::new(history.clone());
+                Error::Busy { history, waiting: crowded.waiting }
+            };
+            let turn = turn.map_err(crowded)?;
+            // While this question waited another may have become the probe.
+            return Ok((turn, self.circuit().admit().map_err(suspended)?));
+        }
+    }
+
+    /// Asks the remote itself, and once more when it refuses an account that may have run out and been replaced. Returns whether
+    /// a password was sent, too.
+    pub(crate) async fn ask_home(
+        &self,
+        ask: &Ask<'_>,
+        url: &Url,
+        history: &mut History,
+    ) -> Result<(Response, bool), Error> {
+        let number = self.login_number();
+        let asked = self.ask_home_as_it_is(ask, url, history).await;
+        let is_refused = match &asked {
+            // ECR says 403 to a password that has run out.
+            Ok((response, had_password)) => *had_password && matches!(response.status().as_u16(), 401 | 403),
+            Err(error) => matches!(error, Error::CredentialsRefused { .. }),
+        };
+        if !is_refused || !self.is_login_renewed(number).await {
+            return asked;
+        }
+        if let Ok((response, _)) = asked {
+            release(response).await;
+        }
+        self.ask_home_as_it_is(ask, url, history).await
+    }
+
     /// Asks the remote itself: with what is known to be wanted, and once more when the answer is a challenge that
-    /// can be met. A second 401 is final. Returns whether a password was sent, too.
-    async fn ask_home(&self, ask: &Ask<'_>, url: &Url, history: &mut History) -> Result<(Response, bool), Error> {
+    /// can be met. A second 401 is final.
+    async fn ask_home_as_it_is(
+        &self,
+        ask: &Ask<'_>,
+        url: &Url,
+        history: &mut History,
+    ) -> Result<(Response, bool), Error> {
         let authorization = self.authorization(&ask.repository.name, history).await?;
         let response = self.send(ask, url, authorization.as_ref(), history).await?;
         let had_password = matches!(authorization, Some(Authorization::Basic(_)));
@@ -139,7 +202,21 @@ impl Remote {
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization.header());
         }
-        self.connections().send((&ask.method, url), headers, self.reach().is_guarded(url), history).await
+        self.send_noted((&ask.method, url), headers, history).await
+    }
+
+    /// Sends one request. What the remote itself makes of it counts for its circuit, what others do does not.
+    pub(crate) async fn send_noted(
+        &self,
+        (method, url): (&Method, &Url),
+        headers: HeaderMap,
+        history: &mut History,
+    ) -> Result<Response, Error> {
+        let sent = self.connections().send((method, url), headers, self.reach().destination(url), history).await;
+        if self.reach().is_home(url) {
+            self.circuit().note(&sent);
+        }
+        sent
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a request is authorised by: learnt from challenges, once per remote, and met with tokens or a password.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,14 +11,19 @@ use url::Url;
 
 use crate::body::release;
 use crate::challenge::Challenge;
+use crate::circuit::Circuit;
 use crate::error::Error;
+use crate::handshake::HandshakeStep;
 use crate::history::{History, RedactedUrl};
 use crate::reach::may_ask;
 use crate::remote::Remote;
 use crate::token_cache::{Lease, Token, TokenKey};
 use crate::token_request::TokenRequest;
 
-/// The account of a remote.
+/// The user name that marks the password as an identity token, by the convention of credential helpers.
+const IDENTITY_TOKEN: &str = "<token>";
+
+/// An account of a remote.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) username: String,
@@ -30,6 +35,16 @@ impl Credentials {
     pub(crate) fn header(&self) -> HeaderValue {
         let pair = format!("{}:{}", self.username, self.password.expose_secret());
         secret_header(&format!("Basic {}", STANDARD.encode(pair)))
+    }
+
+    /// The token that stands in place of a password, if it is one that only a token endpoint takes.
+    pub(crate) fn identity_token(&self) -> Option<&SecretString> {
+        (self.username == IDENTITY_TOKEN).then_some(&self.password)
+    }
+
+    /// Whether both are one account.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.username == other.username && self.password.expose_secret() == other.password.expose_secret()
     }
 }
 
@@ -50,6 +65,13 @@ enum Scheme {
         /// A scope that does not depend on the repository, such as `aws` of public.ecr.aws.
         scope: Option<String>,
     },
+}
+
+impl Wanted {
+    /// Whether nothing is known to be wanted.
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.scheme.is_none()
+    }
 }
 
 /// What one request was sent with.
@@ -80,16 +102,19 @@ impl Remote {
         repository: &RepositoryName,
         history: &mut History,
     ) -> Result<Option<Authorization>, Error> {
-        if self.credentials().is_some() && !self.wanted().is_pinged {
+        if self.has_account() && !self.wanted().is_pinged {
             self.learn_from_ping(history).await?;
         }
         let scheme = self.wanted().scheme.clone();
         match scheme {
             None => Ok(None),
-            Some(Scheme::Basic) => Ok(self.credentials().map(|account| Authorization::Basic(account.header()))),
+            Some(Scheme::Basic) => {
+                let login = self.login(history).await?;
+                Ok(login.map(|login| Authorization::Basic(login.credentials.header())))
+            }
             Some(Scheme::Bearer { realm, service, scope }) => {
                 let scope = scope.unwrap_or_else(|| pull_scope(repository.as_str()));
-                let key = self.key(realm, service, Some(scope), history)?;
+                let key = self.key(realm, service, Some(scope), history).await?;
                 self.token(key, None, history).await.map(Some)
             }
         }
@@ -106,12 +131,13 @@ impl Remote {
         let Some(challenge) = Challenge::preferred(headers) else {
             return self.meet_silence(repository, refused, history).await;
         };
+        history.record(|| challenge.step(self.reach().home()));
         match challenge {
             Challenge::Basic => {
-                let Some(account) = self.credentials() else { return Ok(None) };
+                let Some(login) = self.login(history).await? else { return Ok(None) };
                 self.wanted().scheme = Some(Scheme::Basic);
                 let is_final = matches!(refused, Some(Authorization::Basic(_)));
-                Ok((!is_final).then(|| Authorization::Basic(account.header())))
+                Ok((!is_final).then(|| Authorization::Basic(login.credentials.header())))
             }
             Challenge::Bearer { realm, service, scope } => {
                 let realm = parse_realm(&realm, self.reach().home(), history)?;
@@ -119,7 +145,7 @@ impl Remote {
                 let scheme = Scheme::Bearer { realm: realm.clone(), service: service.clone(), scope: lasting };
                 self.wanted().scheme = Some(scheme);
                 let scope = scope.unwrap_or_else(|| pull_scope(repository.as_str()));
-                let key = self.key(realm, service, Some(scope), history)?;
+                let key = self.key(realm, service, Some(scope), history).await?;
                 match refused {
                     Some(Authorization::Bearer { key: sent, lease }) if sent == key => {
                         if lease.is_fresh {
@@ -154,12 +180,14 @@ impl Remote {
     }
 
     /// Learns what is wanted from `/v2/`, whatever its status. Its scope is a placeholder at many and ignored.
-    async fn learn_from_ping(&self, history: &mut History) -> Result<(), Error> {
+    pub(crate) async fn learn_from_ping(&self, history: &mut History) -> Result<(), Error> {
         let mut url = self.reach().home().clone();
         url.set_path("/v2/");
-        let is_guarded = self.reach().is_guarded(&url);
-        let response = self.connections().send((&Method::GET, &url), HeaderMap::new(), is_guarded, history).await?;
+        let response = self.send_noted((&Method::GET, &url), HeaderMap::new(), history).await?;
         let challenge = Challenge::preferred(response.headers());
+        if let Some(challenge) = &challenge {
+            history.record(|| challenge.step(&url));
+        }
         release(response).await;
         let scheme = match challenge {
             Some(Challenge::Bearer { realm, service, .. }) => {
@@ -184,23 +212,23 @@ impl Remote {
         let Some(Challenge::Bearer { realm, service, scope }) = Challenge::preferred(headers) else { return Ok(None) };
         let realm = parse_realm(&realm, url, history)?;
         let scope = scope.or_else(|| repository_of(url.path()).map(pull_scope));
-        let key = TokenKey { realm, service, scope, is_anonymous: true };
-        self.token(key, None, history).await.map(Some)
+        let key = TokenKey { realm, service, scope, account: None };
+        self.token_counting(None, key, None, history).await.map(Some)
     }
 
     /// The key of a token for this remote, when its realm may see the account.
-    fn key(
+    async fn key(
         &self,
         realm: Url,
         service: Option<String>,
         scope: Option<String>,
         history: &History,
     ) -> Result<TokenKey, Error> {
-        let is_anonymous = self.credentials().is_none();
-        if !is_anonymous && !self.reach().may_receive_credentials(&realm) {
+        if self.has_account() && !self.reach().may_receive_credentials(&realm) {
             return Err(untrusted(&realm, history));
         }
-        Ok(TokenKey { realm, service, scope, is_anonymous })
+        let account = self.login(history).await?.map(|login| login.number);
+        Ok(TokenKey { realm, service, scope, account })
     }
 
     /// A token by `key` other than `refused`, from the cache or from its realm.
@@ -210,21 +238,36 @@ impl Remote {
         refused: Option<&Token>,
         history: &mut History,
     ) -> Result<Authorization, Error> {
+        self.token_counting(Some(self.shared_circuit()), key, refused, history).await
+    }
+
+    /// The same, where `circuit` counts how the realm answers. Everyone who waits for one request counts as one.
+    async fn token_counting(
+        &self,
+        circuit: Option<Arc<Circuit>>,
+        key: TokenKey,
+        refused: Option<&Token>,
+        history: &mut History,
+    ) -> Result<Authorization, Error> {
+        let login = if key.account.is_some() { self.login(history).await? } else { None };
         let request = TokenRequest {
+            circuit,
             key: key.clone(),
-            account: self.credentials().filter(|_| !key.is_anonymous).cloned(),
-            is_guarded: self.reach().is_guarded(&key.realm),
+            account: login.map(|login| login.credentials),
+            destination: self.reach().destination(&key.realm),
             connections: self.shared_connections(),
             history: history.clone(),
         };
         let lease = self.tokens().get(&key, refused, request.send()).await?;
         if lease.is_fresh {
             history.attempts += 1;
+        } else {
+            history.record(|| HandshakeStep::TokenKept);
         }
         Ok(Authorization::Bearer { key, lease })
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+    pub(crate) fn wanted(&self) -> MutexGuard<'_, Wanted> {
         // What is learnt is replaced as a whole: a panic elsewhere leaves nothing half-written.
         self.wanted_lock().lock().unwrap_or_else(PoisonError::into_inner)
     }

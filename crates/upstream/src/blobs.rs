@@ -12,7 +12,9 @@ use crate::answer::Answer;
 use crate::ask::Ask;
 use crate::body;
 use crate::error::{ContentError, Error};
+use crate::mirrors::ServedBy;
 use crate::remote::Remote;
+use crate::turns::{Kind, Turn};
 use crate::via::RemoteRepository;
 
 const ACCEPT_BLOBS: &str = "*/*";
@@ -49,6 +51,8 @@ pub struct BlobResponse {
     pub first: u64,
     /// The size of the whole blob in bytes, if told.
     pub total: Option<u64>,
+    /// Who sends it: who is to blame when it is not what was asked for.
+    pub served_by: ServedBy,
     /// The bytes. Each piece must come within the stall timeout; a body that ends before the length that was announced
     /// ends in [`Error::Interrupted`].
     pub body: BlobBody,
@@ -57,21 +61,33 @@ pub struct BlobResponse {
 impl std::fmt::Debug for BlobResponse {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = formatter.debug_struct("BlobResponse");
-        debug.field("first", &self.first).field("total", &self.total).finish_non_exhaustive()
+        debug.field("first", &self.first).field("total", &self.total);
+        debug.field("served_by", &self.served_by).finish_non_exhaustive()
     }
 }
 
+/// A blob on its way from one place.
+pub(crate) struct OwnBlob {
+    pub(crate) first: u64,
+    pub(crate) total: Option<u64>,
+    pub(crate) body: BlobBody,
+}
+
 impl Remote {
-    /// Asks for the size of a blob, in bytes; `None` when it is there and the upstream does not tell its size.
-    ///
-    /// Where HEAD is refused (public.ecr.aws, signed storage) a GET of the first byte is asked instead.
-    pub async fn head_blob(&self, repository: &RemoteRepository, digest: &Digest) -> Result<Option<u64>, Error> {
+    /// The size of a blob of the remote itself.
+    pub(crate) async fn own_blob_size(
+        &self,
+        repository: &RemoteRepository,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
         let mut ask = Ask::new(Method::HEAD, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
         let answer = self.ask(&ask).await?;
         if !matches!(answer.status().as_u16(), 401 | 403 | 405) {
             let answer = answer.success(self.timeouts()).await?;
             return Ok(content_length(answer.response.headers()));
         }
+        // Its turn is over before the next question waits for one.
+        drop(answer);
         ask.method = Method::GET;
         ask.range = Some("bytes=0-0".to_owned());
         let answer = self.ask(&ask).await?;
@@ -84,37 +100,39 @@ impl Remote {
         Ok(extent(&answer, 0)?.1)
     }
 
-    /// Fetches a blob, or a part of it. Whether the bytes are those of `digest` is for the caller to verify.
-    pub async fn get_blob(
+    /// A blob of the remote itself, or a part of it.
+    pub(crate) async fn own_blob(
         &self,
         repository: &RemoteRepository,
         digest: &Digest,
         from: BlobFrom,
-    ) -> Result<BlobResponse, Error> {
+    ) -> Result<OwnBlob, Error> {
         let (range, asked) = from.range();
         let mut ask = Ask::new(Method::GET, repository, format!("blobs/{digest}"), ACCEPT_BLOBS);
         ask.range = range;
+        ask.kind = Kind::Transfer;
         let answer = self.ask(&ask).await?.success(self.timeouts()).await?;
         body::refuse_encoded(answer.response.headers(), &answer.history)?;
         let (first, total) = extent(&answer, asked)?;
-        Ok(BlobResponse { first, total, body: self.pieces(answer) })
+        Ok(OwnBlob { first, total, body: self.pieces(answer) })
     }
 
     fn pieces(&self, answer: Answer) -> BlobBody {
         let stall = self.timeouts().stall;
-        let Answer { response, history, .. } = answer;
-        let next = move |state: Option<Response>| {
+        let Answer { response, history, turn, .. } = answer;
+        // The turn ends with the body, or when the body is dropped.
+        let next = move |state: Option<(Response, Option<Turn>)>| {
             let history = history.clone();
             async move {
-                let mut response = state?;
+                let (mut response, turn) = state?;
                 match body::piece_within(&mut response, stall, &history).await {
-                    Ok(Some(piece)) => Some((Ok(piece), Some(response))),
+                    Ok(Some(piece)) => Some((Ok(piece), Some((response, turn)))),
                     Ok(None) => None,
                     Err(error) => Some((Err(error), None)),
                 }
             }
         };
-        stream::unfold(Some(response), next).boxed()
+        stream::unfold(Some((response, turn)), next).boxed()
     }
 }
 

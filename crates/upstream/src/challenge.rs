@@ -6,6 +6,10 @@ use std::str::Chars;
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
+use url::Url;
+
+use crate::handshake::HandshakeStep;
+use crate::history::{RedactedUrl, tame};
 
 /// A challenge that can be met. Other schemes are read over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,18 @@ impl Challenge {
             return Some(first);
         }
         challenges.find(|challenge| *challenge != Self::Basic).or(Some(first))
+    }
+
+    /// What is told of it, as the challenge of an answer from `from`.
+    pub(crate) fn step(&self, from: &Url) -> HandshakeStep {
+        match self {
+            Self::Basic => HandshakeStep::ChallengedBasic,
+            Self::Bearer { realm, service, scope } => HandshakeStep::ChallengedBearer {
+                realm: from.join(realm).ok().map(|realm| RedactedUrl::new(&realm)),
+                service: service.as_deref().map(tame),
+                scope: scope.as_deref().map(tame),
+            },
+        }
     }
 }
 

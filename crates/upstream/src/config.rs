@@ -8,6 +8,8 @@ use std::{fmt, io};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::history::RedactedUrl;
+
 /// All upstreams and how to reach them.
 #[derive(Debug)]
 pub struct RemotesConfig {
@@ -42,7 +44,7 @@ pub enum Hosts {
 }
 
 /// An upstream that the operator lists.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct UpstreamConfig {
     /// What it is called in paths and messages: one component of a repository name.
     pub name: String,
@@ -59,11 +61,15 @@ pub struct UpstreamConfig {
     /// `host` or `host:port`: where redirects and realms of this upstream may lead although the address is
     /// private or the domain another, and what may receive its credentials as a realm.
     pub trusted_hosts: Vec<String>,
-    /// Certificates in PEM that are trusted for this upstream beside those of the system.
+    /// Certificates of authorities in PEM that are trusted beside those of the system, for everything of this upstream.
     pub ca: Option<Vec<u8>>,
-    /// What the upstream is shown when it asks for a certificate.
+    /// What the upstream is shown when it asks for a certificate: only the upstream itself, at the host and port of `url`.
     pub client_certificate: Option<ClientCertificate>,
-    /// The HTTP proxy that everything of this upstream goes through. May carry a user and password.
+    /// The HTTP proxy that everything of this upstream goes through, with its redirects, realms and mirrors that are not
+    /// listed. May carry a user and password, which the proxy alone is told.
+    ///
+    /// The proxy resolves the names, so that the address guard sees none of their addresses: a redirect to a name that has
+    /// a private address is for the proxy to refuse. Private addresses that stand in a URL are refused as ever.
     pub http_proxy: Option<Url>,
     /// Other places that serve the same registry: asked for content by digest before the upstream itself, in this order, and
     /// for tags when the upstream itself cannot be asked.
@@ -96,7 +102,8 @@ pub struct ClientCertificate {
 pub enum Mirror {
     /// The listed upstream of this name, with its account and certificates.
     Listed(String),
-    /// This place, asked without an account. A path is put before the names of repositories.
+    /// This place, asked without an account. A path is put before the names of repositories. Only public addresses over https,
+    /// unless its host is that of a listed upstream or among `trusted_hosts`.
     At(Url),
 }
 
@@ -120,6 +127,27 @@ impl UpstreamConfig {
             mirrors: Vec::new(),
             requests_max: REQUESTS_MAX_DEFAULT,
         }
+    }
+}
+
+impl fmt::Debug for UpstreamConfig {
+    /// Without what the URL of the proxy carries.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("UpstreamConfig")
+            .field("name", &self.name)
+            .field("url", &RedactedUrl::new(&self.url))
+            .field("aliases", &self.aliases)
+            .field("username", &self.username)
+            .field("password", &self.password)
+            .field("credential_helper", &self.credential_helper)
+            .field("trusted_hosts", &self.trusted_hosts)
+            .field("ca", &self.ca.is_some())
+            .field("client_certificate", &self.client_certificate.is_some())
+            .field("http_proxy", &self.http_proxy.as_ref().map(RedactedUrl::new))
+            .field("mirrors", &self.mirrors)
+            .field("requests_max", &self.requests_max)
+            .finish()
     }
 }
 
@@ -225,10 +253,36 @@ pub enum ConfigError {
         /// The name of the upstream.
         upstream: String,
     },
+    /// A credential helper, certificates, a key or an HTTP proxy that cannot be used.
+    #[error("the {field} of the upstream {upstream:?} {problem}")]
+    Field {
+        /// The name of the upstream.
+        upstream: String,
+        /// The name of the field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A mirror that cannot be asked.
+    #[error("the mirror {mirror} of the upstream {upstream:?} {problem}")]
+    Mirror {
+        /// The name of the upstream.
+        upstream: String,
+        /// The name or URL of the mirror.
+        mirror: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
     /// The HTTP client cannot be set up.
     #[error("the HTTP client cannot be set up")]
     Client(#[source] io::Error),
+}
+
+impl ConfigError {
+    pub(crate) fn field(upstream: &UpstreamConfig, field: &'static str, problem: &'static str) -> Self {
+        Self::Field { upstream: upstream.name.clone(), field, problem }
+    }
 }

@@ -172,6 +172,30 @@ impl Error {
         }
     }
 
+    pub(crate) fn history_mut(&mut self) -> &mut History {
+        match self {
+            Self::NotFound { history }
+            | Self::Denied { history }
+            | Self::CredentialsRefused { history }
+            | Self::RateLimited { history, .. }
+            | Self::Suspended { history, .. }
+            | Self::Busy { history, .. }
+            | Self::CredentialsUnavailable { history, .. }
+            | Self::Rejected { history, .. }
+            | Self::Unavailable { history, .. }
+            | Self::Unreachable { history, .. }
+            | Self::AddressRefused { history, .. }
+            | Self::UntrustedRealm { history, .. }
+            | Self::Timeout { history, .. }
+            | Self::Interrupted { history, .. }
+            | Self::TooManyRedirects { history }
+            | Self::BadRedirect { history, .. }
+            | Self::DigestMismatch { history, .. }
+            | Self::InvalidContent { history, .. }
+            | Self::TooLarge { history, .. } => history,
+        }
+    }
+
     /// Whether the same request may well succeed in a moment.
     pub const fn is_temporary(&self) -> bool {
         match self {

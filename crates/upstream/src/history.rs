@@ -9,6 +9,7 @@ use http::Method;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::handshake::{HandshakeStep, Recorder};
 use crate::limits::{REPORTED_CHARACTERS_MAX, REPORTED_MAX};
 
 /// A URL that may be printed: without user-info, query and fragment, where secrets and signatures are.
@@ -50,6 +51,15 @@ pub struct Reported {
     pub message: String,
 }
 
+/// A mirror that was asked in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its name.
+    pub mirror: Arc<str>,
+    /// Why it did not help.
+    pub reason: String,
+}
+
 /// What happened on the way to an answer.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -65,13 +75,33 @@ pub struct History {
     pub reported: Vec<Reported>,
     /// How many requests were sent in all, with those for tokens and those that were redirected.
     pub attempts: u32,
+    /// The mirrors that were asked for the same in vain. `attempts` counts none of their requests.
+    pub passed_over: Vec<PassedOver>,
     started: Instant,
+    /// Kept for a handshake alone.
+    recorder: Option<Recorder>,
 }
 
 impl History {
     pub(crate) fn new(remote: Arc<str>, method: Method, url: &Url) -> Self {
         let url = RedactedUrl::new(url);
-        Self { remote, method, url, status: None, reported: Vec::new(), attempts: 0, started: Instant::now() }
+        Self {
+            remote,
+            method,
+            url,
+            status: None,
+            reported: Vec::new(),
+            attempts: 0,
+            passed_over: Vec::new(),
+            started: Instant::now(),
+            recorder: None,
+        }
+    }
+
+    /// The same, with every step written down.
+    pub(crate) fn recorded(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
     }
 
     /// How long it has been since the first request.
@@ -85,6 +115,22 @@ impl History {
         self.url = RedactedUrl::new(url);
         self.status = None;
         self.attempts += 1;
+        self.record(|| HandshakeStep::Asked { method: method.clone(), url: RedactedUrl::new(url), status: None });
+    }
+
+    /// Notes the status of what was just asked.
+    pub(crate) fn got(&mut self, status: u16) {
+        self.status = Some(status);
+        if let Some(recorder) = &self.recorder {
+            recorder.got(status);
+        }
+    }
+
+    /// Writes a step down, if anybody wants to know.
+    pub(crate) fn record(&self, step: impl FnOnce() -> HandshakeStep) {
+        if let Some(recorder) = &self.recorder {
+            recorder.push(step());
+        }
     }
 
     /// Notes the answer that counts, when others were asked for after it.
@@ -104,7 +150,7 @@ impl History {
 }
 
 /// The beginning of a foreign text, without characters that could act on a terminal or a log.
-fn tame(text: &str) -> String {
+pub(crate) fn tame(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(REPORTED_CHARACTERS_MAX).collect()
 }
 
@@ -116,6 +162,9 @@ impl fmt::Display for History {
         }
         for Reported { code, message } in &self.reported {
             write!(formatter, " ({code}: {message})")?;
+        }
+        for PassedOver { mirror, reason } in &self.passed_over {
+            write!(formatter, " [the mirror {mirror} did not help: {reason}]")?;
         }
         Ok(())
     }

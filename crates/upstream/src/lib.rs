@@ -3,12 +3,14 @@
 //! [`Remotes`] turns the name of a host into a [`Remote`], and a [`Remote`] is asked for manifests, blobs, tags and
 //! referrers, by GET and HEAD alone. Challenges, tokens, redirects and pages are dealt with in here; nothing is
 //! cached but tokens, and nothing is retried behind the caller's back but a request whose token had gone stale.
+//! A remote is not asked for more at once than it is configured for, nor at all while it asks for patience or keeps failing.
 //!
 //! The one key decision: **whatever an upstream says leads only to public addresses.** A redirect or the realm of
 //! a challenge comes from the network; it is followed through a resolver that refuses private addresses at
 //! connect time, except to the authority that the operator listed and the hosts that he listed with it. And
 //! credentials leave for nobody but the upstream itself and a realm that it may be trusted with.
 
+mod account;
 mod address;
 mod answer;
 mod ask;
@@ -16,12 +18,17 @@ mod authorization;
 mod blobs;
 mod body;
 mod challenge;
+mod circuit;
 mod config;
 mod connections;
+mod credential_helper;
 mod error;
+mod handshake;
 mod history;
 mod limits;
 mod manifests;
+mod mirror_places;
+mod mirrors;
 mod pages;
 mod rate_limit;
 mod reach;
@@ -31,8 +38,10 @@ mod remotes;
 mod resolver;
 mod retry_after;
 mod tags;
+mod tls;
 mod token_cache;
 mod token_request;
+mod turns;
 mod via;
 
 pub use address::is_public;
@@ -42,9 +51,11 @@ pub use config::{
     Timeouts, UpstreamConfig,
 };
 pub use error::{ContentError, Error, RedirectError, Source, Suspension};
-pub use history::{History, RedactedUrl, Reported};
+pub use handshake::{Handshake, HandshakeStep};
+pub use history::{History, PassedOver, RedactedUrl, Reported};
 pub use manifests::{FetchedManifest, ManifestHead};
+pub use mirrors::ServedBy;
 pub use rate_limit::RateLimit;
-pub use remote::Remote;
+pub use remote::{Remote, RemoteState};
 pub use remotes::{Remotes, ResolveError};
 pub use via::{RemoteRepository, VIA_CACHES_MAX, VIA_HEADER, Via, ViaError};

@@ -39,6 +39,24 @@ pub(crate) const TOKEN_SWEEP_INTERVAL_MAX: Duration = Duration::from_mins(1);
 /// After refused credentials, how long the refusal is repeated without asking again: bad logins lock accounts.
 pub(crate) const CREDENTIALS_BACK_OFF: Duration = Duration::from_mins(1);
 
+/// Steps that a handshake tells. Further ones are left out; an ordinary one has about seven.
+pub(crate) const HANDSHAKE_STEPS_MAX: usize = 32;
+
+/// How long a credential helper may take. Then it is ended, and the account is `Error::CredentialsUnavailable`.
+pub(crate) const HELPER_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes that a credential helper may write. More is `Error::CredentialsUnavailable`.
+pub(crate) const HELPER_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the failure of a credential helper is repeated without running it again.
+pub(crate) const HELPER_BACK_OFF: Duration = Duration::from_secs(10);
+
+/// Mirrors of one upstream. One more is `ConfigError::Mirror`.
+pub(crate) const MIRRORS_MAX: usize = 16;
+
+/// How long a mirror is not asked after it sent other content than was asked for.
+pub(crate) const MIRROR_DISTRUST: Duration = Duration::from_mins(5);
+
 /// Bytes of one page of tags or referrers. More is `Error::TooLarge`.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -56,6 +74,28 @@ pub(crate) const RETRY_AFTER_DEFAULT: Duration = Duration::from_mins(1);
 
 /// The longest `Retry-After` that is believed: the window of Docker Hub.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_hours(6);
+
+/// Failures in a row after which a remote is not asked for a while.
+pub(crate) const FAILURES_MAX: u32 = 5;
+
+/// How long a failing remote is not asked at first. It doubles with each question that finds it still failing.
+pub(crate) const FAILING_WINDOW_MIN: Duration = Duration::from_secs(3);
+
+/// The longest that a failing remote is not asked: a remote that is back is noticed at the latest after this.
+pub(crate) const FAILING_WINDOW_MAX: Duration = Duration::from_mins(1);
+
+/// Questions of one kind that wait for their turn at one remote. The next one is `Error::Busy`.
+pub(crate) const QUEUE_LENGTH_MAX: usize = 256;
+
+/// How long a question waits for its turn, well below the 30 seconds after which clients and load balancers give up.
+/// Then it is `Error::Busy`.
+pub(crate) const QUEUE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The part of the turns, one in so many, that transfers of blobs leave to the other questions.
+pub(crate) const TURNS_PER_KEPT_TURN: usize = 4;
+
+/// How long a remote is believed about what is left of its budget when it names no window.
+pub(crate) const RATE_LIMIT_WINDOW_DEFAULT: Duration = Duration::from_mins(1);
 
 /// Remotes kept for hosts that no configuration lists. Beyond, the one used longest ago is forgotten.
 pub(crate) const UNLISTED_REMOTES_MAX: usize = 256;

@@ -42,14 +42,8 @@ pub struct FetchedManifest {
 }
 
 impl Remote {
-    /// Asks what `reference` names now, without spending what registries count as a pull.
-    ///
-    /// Where HEAD is refused (401, 403, 405: storage behind a redirect signs for GET alone) the answer is a head
-    /// that tells nothing, and a GET tells the truth.
-    ///
-    /// With `known`, the digest of what is here already, an upstream that supports conditions may answer that nothing has
-    /// changed; the head then names that digest.
-    pub async fn head_manifest(
+    /// What `reference` names at the remote itself.
+    pub(crate) async fn own_manifest_head(
         &self,
         repository: &RemoteRepository,
         reference: &TagOrDigest,
@@ -74,11 +68,8 @@ impl Remote {
         Ok(ManifestHead { digest, media_type: answer.media_type(), size })
     }
 
-    /// Fetches a manifest of at most [`MANIFEST_BYTES_MAX`] bytes.
-    ///
-    /// By a digest, its bytes are verified against it. By a tag, against the digest that the upstream announces, if it
-    /// does, and the digest is `sha256` of the bytes otherwise.
-    pub async fn get_manifest(
+    /// A manifest of the remote itself.
+    pub(crate) async fn own_manifest(
         &self,
         repository: &RemoteRepository,
         reference: &TagOrDigest,

@@ -7,6 +7,17 @@ use url::{Host, Url};
 
 use crate::error::RedirectError;
 
+/// What kind of place a connection leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// The remote itself, which the operator lists: any address, and what identifies us may be shown.
+    Home,
+    /// What the operator trusts besides: any address.
+    Trusted,
+    /// Everything else: public addresses alone.
+    Public,
+}
+
 /// What is known about the surroundings of one remote.
 #[derive(Debug)]
 pub(crate) struct Reach {
@@ -32,6 +43,11 @@ impl TrustedHost {
         Some(Self { host: Host::parse(host).ok()?, port })
     }
 
+    /// The host and port of `url`.
+    pub(crate) fn of(url: &Url) -> Option<Self> {
+        Some(Self { host: url.host()?.to_owned(), port: url.port_or_known_default() })
+    }
+
     fn is_host_of(&self, url: &Url) -> bool {
         url.host().is_some_and(|host| host.to_owned() == self.host)
             && self.port.is_none_or(|port| url.port_or_known_default() == Some(port))
@@ -47,6 +63,11 @@ impl Reach {
         Self { home, is_listed: true, trusted }
     }
 
+    /// A remote that is not listed, although what the operator trusts is exempt from the guard.
+    pub(crate) fn unlisted_trusting(home: Url, trusted: Vec<TrustedHost>) -> Self {
+        Self { home, is_listed: false, trusted }
+    }
+
     /// The URL of the remote itself.
     pub(crate) const fn home(&self) -> &Url {
         &self.home
@@ -57,10 +78,15 @@ impl Reach {
         url.scheme() == self.home.scheme() && self.is_home_authority(url)
     }
 
-    /// Whether a connection for `url` may be made to public addresses alone.
-    pub(crate) fn is_guarded(&self, url: &Url) -> bool {
-        let is_allowed = self.is_listed && self.is_home_authority(url) || self.is_trusted(url);
-        !is_allowed
+    /// What kind of place a connection for `url` leads to.
+    pub(crate) fn destination(&self, url: &Url) -> Destination {
+        if self.is_listed && self.is_home_authority(url) {
+            Destination::Home
+        } else if self.is_trusted(url) {
+            Destination::Trusted
+        } else {
+            Destination::Public
+        }
     }
 
     /// Whether `realm` may receive the credentials of this remote.
@@ -78,7 +104,7 @@ impl Reach {
         url.host() == self.home.host() && url.port_or_known_default() == self.home.port_or_known_default()
     }
 
-    fn is_trusted(&self, url: &Url) -> bool {
+    pub(crate) fn is_trusted(&self, url: &Url) -> bool {
         self.trusted.iter().any(|trusted| trusted.is_host_of(url))
     }
 }
@@ -167,20 +193,20 @@ mod tests {
         let trusted = || vec![TrustedHost::parse("[::1]:9000").unwrap(), TrustedHost::parse("cdn.corp").unwrap()];
         let reach = Reach::listed(url("http://10.0.0.1:5000"), trusted());
         for (target, expected) in [
-            ("http://10.0.0.1:5000/v2/", false),
-            ("https://10.0.0.1:5000/v2/", false),
-            ("http://10.0.0.1:5001/v2/", true),
-            ("http://10.0.0.2:5000/v2/", true),
-            ("http://[::1]:9000/", false),
-            ("http://[::1]:9001/", true),
-            ("https://cdn.corp/", false),
-            ("https://cdn.corp:8443/", false),
-            ("https://x.cdn.corp/", true),
+            ("http://10.0.0.1:5000/v2/", Destination::Home),
+            ("https://10.0.0.1:5000/v2/", Destination::Home),
+            ("http://10.0.0.1:5001/v2/", Destination::Public),
+            ("http://10.0.0.2:5000/v2/", Destination::Public),
+            ("http://[::1]:9000/", Destination::Trusted),
+            ("http://[::1]:9001/", Destination::Public),
+            ("https://cdn.corp/", Destination::Trusted),
+            ("https://cdn.corp:8443/", Destination::Trusted),
+            ("https://x.cdn.corp/", Destination::Public),
         ] {
-            assert_eq!(reach.is_guarded(&url(target)), expected, "{target}");
+            assert_eq!(reach.destination(&url(target)), expected, "{target}");
         }
         let unlisted = Reach::unlisted(url("https://registry.example"));
-        assert!(unlisted.is_guarded(&url("https://registry.example/v2/")));
+        assert_eq!(unlisted.destination(&url("https://registry.example/v2/")), Destination::Public);
     }
 
     #[test]

@@ -24,11 +24,12 @@ struct Index {
 }
 
 impl Remote {
-    /// Everything that refers to `digest`, all pages of it. Filtering by type is up to the caller: some registries
-    /// answer several filters with nothing.
-    ///
-    /// An upstream that cannot be asked is an [`Error`] and never an empty list: "no signatures" must be the truth.
-    pub async fn referrers(&self, repository: &RemoteRepository, digest: &Digest) -> Result<Vec<Referrer>, Error> {
+    /// What the remote itself knows to refer to `digest`.
+    pub(crate) async fn own_referrers(
+        &self,
+        repository: &RemoteRepository,
+        digest: &Digest,
+    ) -> Result<Vec<Referrer>, Error> {
         let ask = Ask::new(Method::GET, repository, format!("referrers/{digest}"), MediaType::OCI_INDEX);
         let first = self.ask(&ask).await?;
         let is_index = first.media_type().is_some_and(|media_type| media_type.as_str() == MediaType::OCI_INDEX);
@@ -39,6 +40,8 @@ impl Remote {
             _ => false,
         };
         if is_unsupported {
+            // Its turn is over before the next question waits for one.
+            drop(first);
             return self.referrers_by_tag(repository, digest).await;
         }
         let first = first.success(self.timeouts()).await?;

@@ -1,18 +1,24 @@
 //! One upstream registry: who it is, and what its questions are asked with. The questions are in the modules beside.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use entrepot_oci::RepositoryName;
 use http::HeaderMap;
 use url::{Host, Url};
 
-use crate::authorization::{Credentials, Wanted};
+use crate::account::Account;
+use crate::authorization::Wanted;
+use crate::circuit::{Circuit, Suspended};
 use crate::config::Timeouts;
 use crate::connections::Connections;
+use crate::error::Suspension;
+use crate::mirrors::Place;
 use crate::rate_limit::RateLimit;
 use crate::reach::Reach;
 use crate::token_cache::TokenCache;
+use crate::turns::Turns;
 
 /// The names of Docker Hub, which are one registry. The first is what it is called, the second serves the API.
 pub(crate) const DOCKER_HUB: [&str; 4] =
@@ -27,11 +33,17 @@ pub struct Remote {
     origin: String,
     is_docker_hub: bool,
     reach: Reach,
-    credentials: Option<Credentials>,
+    account: Account,
+    has_certificate: bool,
     connections: Arc<Connections>,
     tokens: TokenCache,
     wanted: Mutex<Wanted>,
     rate_limit: Mutex<Option<RateLimit>>,
+    circuit: Arc<Circuit>,
+    turns: Turns,
+    /// Set once, when all remotes are there. Two that mirror each other keep each other in memory, which is where listed
+    /// remotes stay anyway.
+    mirrors: OnceLock<Vec<Arc<Place>>>,
 }
 
 /// What distinguishes one remote from another.
@@ -40,14 +52,51 @@ pub(crate) struct Identity {
     pub(crate) origin: String,
     pub(crate) is_docker_hub: bool,
     pub(crate) reach: Reach,
-    pub(crate) credentials: Option<Credentials>,
+    pub(crate) account: Account,
+    /// Whether it may see a client certificate.
+    pub(crate) has_certificate: bool,
+    pub(crate) requests_max: usize,
+}
+
+/// How a remote is doing, for people and metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteState {
+    /// What it is called.
+    pub name: Arc<str>,
+    /// For how long it is not asked, and why; `None` when it is.
+    pub suspended: Option<(Duration, Suspension)>,
+    /// How often it was suspended since the start.
+    pub suspensions: u64,
+    /// Questions that are being asked, transfers included.
+    pub running: usize,
+    /// Questions that wait for their turn.
+    pub waiting: usize,
+    /// Questions that ended in [`Error::Busy`](crate::Error::Busy) since the start.
+    pub turned_away: u64,
+    /// What it last said is left of its budget.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl Remote {
     pub(crate) fn new(identity: Identity, connections: Arc<Connections>) -> Self {
-        let Identity { name, origin, is_docker_hub, reach, credentials } = identity;
+        let Identity { name, origin, is_docker_hub, reach, account, has_certificate, requests_max } = identity;
         let (tokens, wanted, rate_limit) = (TokenCache::default(), Mutex::default(), Mutex::default());
-        Self { name, origin, is_docker_hub, reach, credentials, connections, tokens, wanted, rate_limit }
+        let (circuit, turns) = (Arc::new(Circuit::new(Arc::clone(&name))), Turns::new(requests_max));
+        Self {
+            name,
+            origin,
+            is_docker_hub,
+            reach,
+            account,
+            has_certificate,
+            connections,
+            tokens,
+            wanted,
+            rate_limit,
+            circuit,
+            turns,
+            mirrors: OnceLock::new(),
+        }
     }
 
     /// What its content is cached under: the authority of its URL as one component of a repository name, such as
@@ -64,9 +113,14 @@ impl Remote {
         &self.name
     }
 
-    /// Whether an account is configured, so that what is pulled may be private.
+    /// Whether an account or a client certificate is configured, so that what is pulled may be private.
     pub const fn has_credentials(&self) -> bool {
-        self.credentials.is_some()
+        self.has_account() || self.has_certificate
+    }
+
+    /// The names of its mirrors, in the order in which they are asked.
+    pub fn mirror_names(&self) -> Vec<&str> {
+        self.mirrors().iter().map(|mirror| mirror.name()).collect()
     }
 
     /// The repository that `name` means here: Docker Hub's names of one component are below `library/`.
@@ -78,9 +132,31 @@ impl Remote {
         name.below("library").unwrap_or_else(|_| name.clone())
     }
 
-    /// What the remote last said is left of its budget of pulls, if it ever did.
+    /// What the remote last said is left of its budget of pulls; `None` when it never did, or so long ago that its window
+    /// is over.
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner).filter(RateLimit::is_current)
+    }
+
+    /// The part of its budget that is left, from 0 to 1: 0 while it refuses with 429, `None` when it does not tell.
+    pub fn budget(&self) -> Option<f64> {
+        match self.circuit.suspended() {
+            Some(Suspended { reason: Suspension::RateLimited, .. }) => Some(0.0),
+            _ => self.rate_limit()?.left(),
+        }
+    }
+
+    /// How it is doing.
+    pub fn state(&self) -> RemoteState {
+        RemoteState {
+            name: Arc::clone(&self.name),
+            suspended: self.circuit.suspended().map(|suspended| (suspended.retry_after, suspended.reason)),
+            suspensions: self.circuit.suspensions(),
+            running: self.turns.running(),
+            waiting: self.turns.waiting(),
+            turned_away: self.turns.turned_away(),
+            rate_limit: self.rate_limit(),
+        }
     }
 
     /// Notes what an answer of the remote itself says of its budget.
@@ -99,8 +175,22 @@ impl Remote {
         &self.reach
     }
 
-    pub(crate) const fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+    pub(crate) const fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(crate) const fn has_account(&self) -> bool {
+        !self.account.is_anonymous()
+    }
+
+    pub(crate) fn mirrors(&self) -> &[Arc<Place>] {
+        self.mirrors.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Sets the mirrors, before anybody asks.
+    pub(crate) fn set_mirrors(&self, mirrors: Vec<Arc<Place>>) {
+        // They are set once: a second set would be one too late.
+        let _ = self.mirrors.set(mirrors);
     }
 
     pub(crate) const fn tokens(&self) -> &TokenCache {
@@ -109,6 +199,18 @@ impl Remote {
 
     pub(crate) const fn wanted_lock(&self) -> &Mutex<Wanted> {
         &self.wanted
+    }
+
+    pub(crate) const fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    pub(crate) const fn circuit(&self) -> &Arc<Circuit> {
+        &self.circuit
+    }
+
+    pub(crate) fn shared_circuit(&self) -> Arc<Circuit> {
+        Arc::clone(&self.circuit)
     }
 
     pub(crate) fn connections(&self) -> &Connections {

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use entrepot_oci::RepositoryName;
-use secrecy::ExposeSecret as _;
 use url::{Host, Url};
 
-use crate::authorization::Credentials;
-use crate::config::{ConfigError, Hosts, RemotesConfig, UpstreamConfig};
-use crate::connections::Connections;
+use crate::account::{Account, is_same_account};
+use crate::config::{ConfigError, Hosts, REQUESTS_MAX_DEFAULT, RemotesConfig, UpstreamConfig};
+use crate::connections::{Connections, Foundation};
 use crate::limits::UNLISTED_REMOTES_MAX;
+use crate::mirror_places::places;
 use crate::reach::{Reach, TrustedHost};
 use crate::remote::{DOCKER_HUB, Identity, Remote, origin};
 
@@ -57,11 +57,13 @@ impl Remotes {
     /// Each [`ConfigError`] names the upstream and what is wrong with it.
     pub fn new(config: RemotesConfig) -> Result<Self, ConfigError> {
         let RemotesConfig { hosts, upstreams, timeouts, resolve_overrides } = config;
-        let connections = Arc::new(Connections::new(timeouts, &resolve_overrides)?);
+        let foundation = Foundation::new(timeouts, resolve_overrides);
+        let connections = Arc::new(foundation.common()?);
         let mut listed = HashMap::new();
         let mut by_origin: HashMap<String, (Arc<Remote>, &UpstreamConfig)> = HashMap::new();
         for upstream in &upstreams {
-            let remote = Arc::new(Remote::new(identity(upstream)?, Arc::clone(&connections)));
+            let own = foundation.own(upstream)?.map(Arc::new);
+            let remote = Arc::new(Remote::new(identity(upstream)?, own.unwrap_or_else(|| Arc::clone(&connections))));
             for name in names(upstream, &remote) {
                 check_name(&name)?;
                 if listed.insert(name.clone(), Arc::clone(&remote)).is_some() {
@@ -84,6 +86,9 @@ impl Remotes {
         for (origin, (remote, _)) in by_origin {
             listed.entry(origin).or_insert(remote);
         }
+        for upstream in &upstreams {
+            listed[&upstream.name].set_mirrors(places(upstream, &listed)?);
+        }
         Ok(Self { hosts, listed, unlisted: Mutex::default(), connections })
     }
 
@@ -102,7 +107,15 @@ impl Remotes {
         let origin = origin(&url).ok_or_else(not_a_host)?;
         let make = || {
             let reach = Reach::unlisted(url);
-            let identity = Identity { name: name.into(), origin, is_docker_hub, reach, credentials: None };
+            let identity = Identity {
+                name: name.into(),
+                origin,
+                is_docker_hub,
+                reach,
+                account: Account::Anonymous,
+                has_certificate: false,
+                requests_max: REQUESTS_MAX_DEFAULT,
+            };
             Arc::new(Remote::new(identity, Arc::clone(&self.connections)))
         };
         // Every change is whole before the next: a panic elsewhere leaves nothing half-written.
@@ -159,28 +172,27 @@ fn identity(upstream: &UpstreamConfig) -> Result<Identity, ConfigError> {
     }
     let is_docker_hub = is_hub_host || own_names(upstream).any(|name| DOCKER_HUB.contains(&name.as_str()));
     let origin = origin(&url).ok_or_else(|| problem("has a host that cannot stand in a path"))?;
-    let trusted = upstream.trusted_hosts.iter().map(|entry| {
-        let refused = || ConfigError::TrustedHost { upstream: upstream.name.clone(), entry: entry.clone() };
-        TrustedHost::parse(entry).ok_or_else(refused)
-    });
+    // Where `docker login` keeps the account of Docker Hub.
+    let helper_host = if is_hub_host { "https://index.docker.io/v1/" } else { url.authority() };
+    let account = Account::of(upstream, helper_host)?;
     Ok(Identity {
         name: upstream.name.as_str().into(),
         origin,
         is_docker_hub,
-        reach: Reach::listed(url, trusted.collect::<Result<_, _>>()?),
-        credentials: credentials(upstream)?,
+        reach: Reach::listed(url, trusted_hosts(upstream)?),
+        account,
+        has_certificate: upstream.client_certificate.is_some(),
+        requests_max: upstream.requests_max,
     })
 }
 
-fn credentials(upstream: &UpstreamConfig) -> Result<Option<Credentials>, ConfigError> {
-    match (&upstream.username, &upstream.password) {
-        (_, Some(password)) => {
-            let username = upstream.username.clone().unwrap_or_default();
-            Ok(Some(Credentials { username, password: password.clone() }))
-        }
-        (Some(_), None) => Err(ConfigError::PasswordMissing { upstream: upstream.name.clone() }),
-        (None, None) => Ok(None),
-    }
+/// What the operator trusts beside the upstream itself.
+pub(crate) fn trusted_hosts(upstream: &UpstreamConfig) -> Result<Vec<TrustedHost>, ConfigError> {
+    let trusted = upstream.trusted_hosts.iter().map(|entry| {
+        let refused = || ConfigError::TrustedHost { upstream: upstream.name.clone(), entry: entry.clone() };
+        TrustedHost::parse(entry).ok_or_else(refused)
+    });
+    trusted.collect()
 }
 
 fn own_names(upstream: &UpstreamConfig) -> impl Iterator<Item = &String> {
@@ -202,11 +214,6 @@ fn check_name(name: &str) -> Result<(), ConfigError> {
         Ok(parsed) if parsed.is_single_component() => Ok(()),
         _ => Err(ConfigError::Name { name: name.to_owned() }),
     }
-}
-
-fn is_same_account(one: &UpstreamConfig, other: &UpstreamConfig) -> bool {
-    let password = |upstream: &UpstreamConfig| upstream.password.as_ref().map(|text| text.expose_secret().to_owned());
-    one.username == other.username && password(one) == password(other)
 }
 
 /// The URL of a host that may be public: a DNS name of at least two labels, and no way to write an address.

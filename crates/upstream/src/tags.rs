@@ -25,10 +25,8 @@ struct Page {
 }
 
 impl Remote {
-    /// All tags of a repository, sorted, each once. What is not a tag is left out.
-    ///
-    /// A list too long to be read whole is [`Error::TooLarge`], never a part of it.
-    pub async fn tags(&self, repository: &RemoteRepository) -> Result<Vec<Tag>, Error> {
+    /// The tags at the remote itself.
+    pub(crate) async fn own_tags(&self, repository: &RemoteRepository) -> Result<Vec<Tag>, Error> {
         let mut ask = Ask::new(Method::GET, repository, "tags/list".to_owned(), ACCEPT_JSON);
         ask.query = Some(format!("n={TAGS_PER_PAGE}"));
         let first = self.ask(&ask).await?.success(self.timeouts()).await?;

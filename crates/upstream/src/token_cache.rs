@@ -21,7 +21,15 @@ pub(crate) struct TokenKey {
     pub(crate) realm: Url,
     pub(crate) service: Option<String>,
     pub(crate) scope: Option<String>,
-    pub(crate) is_anonymous: bool,
+    /// The number of the account that it is for; `None` for nobody's.
+    pub(crate) account: Option<u64>,
+}
+
+impl TokenKey {
+    /// The same login for no scope: under this a refusal of the account is kept, which no other scope would change.
+    fn login(&self) -> Self {
+        Self { scope: None, ..self.clone() }
+    }
 }
 
 /// A token: opaque, never printed, cheap to clone.
@@ -85,6 +93,14 @@ impl Entries {
         });
     }
 
+    /// The refusal of the account that is behind `key`, while it is repeated.
+    fn refusal(&self, key: &TokenKey) -> Option<Error> {
+        match self.map.get(&key.login())? {
+            Entry::Held { outcome: Err(refusal), expires } if *expires > Instant::now() => Some(refusal.clone()),
+            _ => None,
+        }
+    }
+
     fn first_expiry(&self) -> Option<(TokenKey, Instant)> {
         let held = self.map.iter().filter_map(|(key, entry)| match entry {
             Entry::Held { expires, .. } => Some((key, *expires)),
@@ -106,6 +122,9 @@ impl TokenCache {
     {
         let fetch = {
             let mut entries = lock(&self.0);
+            if let Some(refusal) = entries.refusal(key) {
+                return Err(refusal);
+            }
             let pending = match entries.map.get(key) {
                 Some(Entry::Held { outcome, expires })
                     if *expires > Instant::now() && !is_refused(outcome, refused) =>
@@ -170,9 +189,16 @@ fn make_room(entries: &mut Entries) {
 #[expect(clippy::disallowed_methods, reason = "the sweep has nothing to finish: a shutdown need not wait for it")]
 fn keep(cache: &Arc<Mutex<Entries>>, key: TokenKey, issued: &Result<Issued, Error>) {
     let mut entries = lock(cache);
-    let (outcome, lifetime) = match issued {
-        Ok(issued) => (Ok(issued.token.clone()), usable(issued.lifetime)),
-        Err(error @ Error::CredentialsRefused { .. }) => (Err(error.clone()), CREDENTIALS_BACK_OFF),
+    let (key, outcome, lifetime) = match issued {
+        Ok(issued) => (key, Ok(issued.token.clone()), usable(issued.lifetime)),
+        Err(error @ Error::CredentialsRefused { history }) => {
+            // A 401 is about the account, whatever it wants; a 403 may be about this repository.
+            let login = if history.status == Some(401) { key.login() } else { key.clone() };
+            if login != key {
+                entries.map.remove(&key);
+            }
+            (login, Err(error.clone()), CREDENTIALS_BACK_OFF)
+        }
         Err(_) => {
             entries.map.remove(&key);
             return;
@@ -221,7 +247,7 @@ mod tests {
 
     fn key(scope: &str) -> TokenKey {
         let realm = Url::parse("https://auth.example/token").unwrap();
-        TokenKey { realm, service: None, scope: Some(scope.to_owned()), is_anonymous: true }
+        TokenKey { realm, service: None, scope: Some(scope.to_owned()), account: None }
     }
 
     fn history() -> History {
@@ -303,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refused_credentials_are_not_tried_again_at_once_and_other_failures_are() {
+    async fn refused_credentials_are_not_tried_again_at_once() {
         let (cache, count) = (TokenCache::default(), Arc::new(AtomicUsize::new(0)));
         let refused = || async { Err(Error::CredentialsRefused { history: Box::new(history()) }) };
         assert!(cache.get(&key("a"), None, refused()).await.is_err());
@@ -311,7 +337,29 @@ mod tests {
         assert!(matches!(again, Err(Error::CredentialsRefused { .. })));
         tokio::time::sleep(CREDENTIALS_BACK_OFF + Duration::from_secs(1)).await;
         assert!(cache.get(&key("a"), None, issue(&count, 60)).await.is_ok());
+    }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_account_that_is_refused_for_one_repository_is_not_tried_for_the_others() {
+        for (status, is_about_the_account) in [(401, true), (403, false)] {
+            let (cache, count) = (TokenCache::default(), Arc::new(AtomicUsize::new(0)));
+            let refused = async move {
+                let mut history = Box::new(history());
+                history.status = Some(status);
+                Err(Error::CredentialsRefused { history })
+            };
+            assert!(cache.get(&key("a"), None, refused).await.is_err());
+            let other = cache.get(&key("b"), None, issue(&count, 60)).await;
+            assert_eq!(other.is_err(), is_about_the_account, "{status}");
+            assert!(cache.get(&key("a"), None, issue(&count, 60)).await.is_err());
+            tokio::time::sleep(CREDENTIALS_BACK_OFF + Duration::from_secs(1)).await;
+            assert!(cache.get(&key("b"), None, issue(&count, 60)).await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn other_failures_are_not_repeated() {
+        let (cache, count) = (TokenCache::default(), Arc::new(AtomicUsize::new(0)));
         let missing = || async { Err(Error::NotFound { history: Box::new(history()) }) };
         assert!(cache.get(&key("b"), None, missing()).await.is_err());
         assert!(cache.get(&key("b"), None, issue(&count, 60)).await.is_ok());

@@ -127,16 +127,17 @@ async fn without_the_api_referrers_come_by_their_tag() {
 async fn an_upstream_that_cannot_be_asked_is_an_error_and_no_empty_list() {
     let (fake, image) = (FakeUpstream::start().await, Image::new(1, &[10]));
     image.load_into(&fake, "team/app", "1");
-    let (remote, digest) = (remote(&fake), &image.manifest.digest);
+    // A new remote each time: the next one is asked whatever the last one was told.
+    let (remote, digest) = (|| remote(&fake), &image.manifest.digest);
     for status in [401, 403, 429, 500, 502, 503] {
         fake.when(Seen::is_any).once().reply(move |_| Reply::new(status));
-        assert!(remote.referrers(&repository(), digest).await.is_err(), "{status}");
+        assert!(remote().referrers(&repository(), digest).await.is_err(), "{status}");
     }
     fake.when(Seen::is_any).once().reply(|_| Reply::new(404));
     fake.when(Seen::is_any).once().reply(|_| Reply::new(503));
-    assert!(remote.referrers(&repository(), digest).await.is_err(), "the tag cannot be asked either");
+    assert!(remote().referrers(&repository(), digest).await.is_err(), "the tag cannot be asked either");
     fake.when(Seen::is_any).once().reply(|_| Reply::content(MediaType::OCI_INDEX, "{"));
-    assert!(remote.referrers(&repository(), digest).await.is_err(), "broken");
+    assert!(remote().referrers(&repository(), digest).await.is_err(), "broken");
     fake.stop().await;
-    assert!(matches!(remote.referrers(&repository(), digest).await, Err(Error::Unreachable { .. })));
+    assert!(matches!(remote().referrers(&repository(), digest).await, Err(Error::Unreachable { .. })));
 }

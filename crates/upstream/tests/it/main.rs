@@ -2,9 +2,15 @@
 
 mod authorization;
 mod blobs;
+mod budget;
+mod circuit;
+mod connections;
+mod credential_helper;
 mod guard;
+mod handshake;
 mod lists;
 mod manifests;
+mod mirrors;
 mod names;
 mod redirects;
 mod refusals;

@@ -27,8 +27,9 @@ async fn c11_every_status_has_its_error() {
         (304, |error| matches!(error, Error::Rejected { status: 304, .. }), false),
     ];
     let fake = FakeUpstream::start().await;
-    let remote = remote(&fake);
     for (status, is_expected, is_temporary) in rows {
+        // A new remote each time: what one refusal means does not depend on those before.
+        let remote = remote(&fake);
         fake.when(Seen::is_manifest).once().reply(move |_| Reply::error(status, "CODE", "a sentence"));
         let error = remote.get_manifest(&repository(), &tag("1")).await.unwrap_err();
         assert!(is_expected(&error), "{status}: {error:?}");
@@ -45,10 +46,9 @@ async fn c11_every_status_has_its_error() {
 #[tokio::test]
 async fn every_form_of_retry_after_is_understood() {
     let fake = FakeUpstream::start().await;
-    let remote = remote(&fake);
     for (text, seconds) in [("7", 7), ("0", 1), ("1.2", 2), ("985.86µs", 1), ("", 60), ("whenever", 60)] {
         fake.when(Seen::is_manifest).once().reply(move |_| Reply::too_many_requests(text));
-        let error = remote.get_manifest(&repository(), &tag("1")).await.unwrap_err();
+        let error = remote(&fake).get_manifest(&repository(), &tag("1")).await.unwrap_err();
         let expected = Duration::from_secs(seconds);
         assert!(
             matches!(error, Error::RateLimited { retry_after, .. } if retry_after == expected),
@@ -59,7 +59,7 @@ async fn every_form_of_retry_after_is_understood() {
         let reply = Reply::too_many_requests("Sun, 06 Nov 1994 08:50:37 GMT");
         reply.header("date", "Sun, 06 Nov 1994 08:49:37 GMT")
     });
-    let error = remote.get_manifest(&repository(), &tag("1")).await.unwrap_err();
+    let error = remote(&fake).get_manifest(&repository(), &tag("1")).await.unwrap_err();
     assert!(matches!(error, Error::RateLimited { retry_after, .. } if retry_after.as_secs() == 60), "{error}");
 }
 

@@ -1,6 +1,7 @@
 //! What every test begins with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
@@ -70,6 +71,13 @@ pub(crate) async fn read(mut body: BlobBody) -> (Vec<u8>, Option<Error>) {
         }
     }
     (bytes.to_vec(), None)
+}
+
+/// Lets time pass without waiting for it. Between questions alone: while one is under way its timeouts would pass, too.
+pub(crate) async fn later(duration: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(duration).await;
+    tokio::time::resume();
 }
 
 /// Whether a request carried an account or a token.
