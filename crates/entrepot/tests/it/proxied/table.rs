@@ -186,3 +186,28 @@ async fn a_blob_without_a_length_is_answered_with_the_size_that_head_tells_befor
     let (received, is_clean) = receive(port.get(port.blob_url(&other.digest)).await).await;
     assert!(!is_clean && received.len() < SIZE - 1, "{} bytes, clean end: {is_clean}", received.len());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_sends_something_else_is_passed_over_the_next_time() {
+    let mirror = FakeUpstream::start().await;
+    let (url, trusted) = (mirror.url().parse().unwrap(), mirror.address().to_string());
+    let port = Port::with(|config| {
+        config.mirrors = vec![entrepot_upstream::Mirror::At(url)];
+        config.trusted_hosts = vec![trusted];
+    })
+    .await;
+    let image = Image::new(7, &[SIZE]);
+    for place in [&port.upstream, &mirror] {
+        image.load_into(place, REPOSITORY, "1");
+    }
+    let layer = &image.layers[0];
+    port.manifest("1").await;
+    mirror.when(Seen::is_blob).reply(|honest| honest.flip_byte(SIZE / 2));
+    let (received, is_clean) = receive(port.get(port.blob_url(&layer.digest)).await).await;
+    assert!(!is_clean && received.len() < SIZE, "{} bytes, clean end: {is_clean}", received.len());
+    assert_eq!(port.leftovers().await, 0);
+    assert_eq!(mirror.count(|seen| seen.is_get() && seen.is_blob()), 1);
+    assert_eq!(port.blob(&layer.digest).await, layer.bytes);
+    assert_eq!(mirror.count(|seen| seen.is_get() && seen.is_blob()), 1, "the mirror is not asked again");
+    assert_eq!(port.blob_gets(), 1);
+}
