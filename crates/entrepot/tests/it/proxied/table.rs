@@ -124,7 +124,8 @@ async fn a_refusal_in_the_middle_of_a_blob_is_not_final() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_that_stays_or_asks_for_too_much_patience_ends_the_transfer() {
-    let refusals: &[(&str, fn(Reply) -> Reply, usize)] = &[
+    type Row = (&'static str, fn(Reply) -> Reply, usize);
+    let refusals: &[Row] = &[
         ("404", |_| Reply::error(404, "BLOB_UNKNOWN", "no"), 4),
         ("500", |_| Reply::new(500), 4),
         ("429 for an hour", |_| Reply::too_many_requests("3600"), 2),
