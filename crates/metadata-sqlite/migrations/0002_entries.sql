@@ -3,10 +3,19 @@
 -- `entries`, `blobs` and `totals` say nothing that the other tables do not say. Triggers keep them in step, inside of the
 -- statement that changes what they are derived from, so that no write can forget them; what they cost does not depend on how much there is.
 
--- What was here before counts as used when it came.
+-- What was here before counts as used when it came, and an index when the last came of what it reaches.
 ALTER TABLE manifests ADD COLUMN used_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE blob_links ADD COLUMN used_at INTEGER NOT NULL DEFAULT 0;
-UPDATE manifests SET used_at = pushed_at;
+UPDATE manifests SET used_at = (
+    WITH RECURSIVE reached (id) AS (
+        SELECT manifests.id
+        UNION
+        SELECT child.id FROM reached
+        JOIN manifest_references ON manifest_references.manifest = reached.id AND kind = 'child'
+        JOIN manifests AS child ON child.repository = manifest_references.repository AND child.digest = target
+    )
+    SELECT max(pushed_at) FROM reached JOIN manifests AS one ON one.id = reached.id
+);
 UPDATE blob_links SET used_at = linked_at;
 
 -- A manifest that is very popular as a layer of others is still found at once among the children.

@@ -74,6 +74,7 @@ pub(crate) mod tests {
     use std::sync::{Arc, Mutex, PoisonError};
 
     use entrepot_metadata::{MetadataStore, suite};
+    use rusqlite::config::DbConfig;
 
     use crate::SqliteStore;
     use crate::schema::MIGRATIONS;
@@ -98,6 +99,9 @@ pub(crate) mod tests {
         for migration in MIGRATIONS {
             connection.execute_batch(migration).unwrap();
         }
+        // What triggers do is a part of the statement that fires them.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRIGGER_EQP, true).unwrap();
+        let mut triggers = BTreeSet::new();
         let recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner).clone();
         assert!(recorded.len() > 20, "only {} statements were seen", recorded.len());
         for sql in recorded {
@@ -105,10 +109,17 @@ pub(crate) mod tests {
             let mut rows = statement.raw_query();
             while let Some(row) = rows.next().unwrap() {
                 let step: String = row.get("detail").unwrap();
+                if let Some(name) = step.strip_prefix("-- TRIGGER ") {
+                    triggers.insert(name.to_owned());
+                    continue;
+                }
                 let is_wasteful = step.contains("TEMP B-TREE") || step.contains("AUTOMATIC");
                 let is_scan = step.starts_with("SCAN") && step != "SCAN CONSTANT ROW";
                 assert!(!is_wasteful && !is_scan, "{sql}\nis planned as {step}");
             }
         }
+        let mut statement = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+        let all = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<BTreeSet<String>, _>>();
+        assert_eq!(triggers, all.unwrap(), "each trigger was fired by some statement");
     }
 }

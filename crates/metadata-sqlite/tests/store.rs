@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_metadata::{
-    BlobLink, Error, ManifestPush, MetadataStore, MissingOr, Page, PushOutcome, ReferenceCheck, TagCondition,
-    Timestamp, UploadId, UploadRow, suite,
+    BlobLink, Error, Eviction, ManifestPush, MetadataStore, MissingOr, Page, Pin, PushOutcome, ReferenceCheck,
+    TagCondition, Timestamp, Totals, UploadId, UploadRow, Use, suite,
 };
 use entrepot_metadata_sqlite::{OpenError, SqliteStore};
-use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag};
+use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag, TagOrDigest};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -62,7 +62,23 @@ fn assert_sound(path: &Path) {
     assert_eq!(verdict, "ok", "{}", path.display());
     let mut violations = connection.prepare("PRAGMA foreign_key_check").unwrap();
     assert!(!violations.exists([]).unwrap(), "{} has rows without their parents", path.display());
+    for (kept, derived) in DERIVED {
+        for (one, other) in [(kept, derived), (derived, kept)] {
+            let mut difference = connection.prepare(&format!("{one} EXCEPT {other}")).unwrap();
+            assert!(!difference.exists([]).unwrap(), "{} differs: {one} EXCEPT {other}", path.display());
+        }
+    }
 }
+
+/// What triggers keep, and what it must be at any time.
+const DERIVED: [(&str, &str); 3] = [
+    ("SELECT * FROM entries", "SELECT * FROM (SELECT * FROM manifest_entries UNION ALL SELECT * FROM blob_entries)"),
+    (
+        "SELECT bytes, blobs, manifests FROM totals",
+        "SELECT coalesce(sum(size), 0), count(*), (SELECT count(*) FROM manifests) FROM blobs WHERE holders > 0",
+    ),
+    ("SELECT digest, holders FROM blobs WHERE holders > 0", "SELECT digest, count(*) FROM blob_links GROUP BY digest"),
+];
 
 /// The count of a table's rows, seen past the store.
 fn count(path: &Path, table: &str) -> i64 {
@@ -244,6 +260,100 @@ async fn damage_is_told_and_never_taken_for_absence() {
     }
     // A damaged row does not harm the others.
     assert_eq!(store.tag(&app(), &latest()).await.unwrap().unwrap().digest, digest);
+}
+
+/// A file as the first version left it, with two repositories.
+fn write_first_version(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "journal_mode", "wal").unwrap();
+    connection.execute_batch(include_str!("../migrations/0001_initial.sql")).unwrap();
+    connection.pragma_update(None, "application_id", 0x456e_7472).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    let [config, layer, lone] = ["config", "layer", "lone"].map(|text| Algorithm::Sha256.digest(text.as_bytes()));
+    let [image, index] = ["image", "index"].map(|text| Algorithm::Sha256.digest(text.as_bytes()));
+    let media_type = MediaType::OCI_INDEX;
+    let rows = format!(
+        "INSERT INTO repositories VALUES (1, 'other', 1), (2, 'team/app', 1);
+        INSERT INTO manifest_contents VALUES (1, '{image}', CAST('image' AS BLOB)), (2, '{index}', CAST('index' AS BLOB));
+        INSERT INTO manifests VALUES (1, 2, '{image}', 1, '{media_type}', 65), (2, 2, '{index}', 2, '{media_type}', 60),
+            (3, 1, '{image}', 1, '{media_type}', 70);
+        INSERT INTO manifest_references VALUES (2, '{config}', 1, 'config', 6), (2, '{layer}', 1, 'layer', 5),
+            (2, '{image}', 2, 'child', 5), (1, '{config}', 3, 'config', 6), (1, '{layer}', 3, 'layer', 5);
+        INSERT INTO tags VALUES (2, 'latest', 2, 60);
+        INSERT INTO blob_links VALUES ('team/app', '{config}', 6, 10), ('team/app', '{layer}', 500, 10),
+            ('other', '{layer}', 5, 20), ('other', '{lone}', 4, 30);"
+    );
+    connection.execute_batch(&rows).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_taken_over_with_its_content() {
+    let (_folder, path) = place();
+    write_first_version(&path);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.totals().await.unwrap(), Totals { bytes: 6 + 5 + 4, blobs: 3, manifests: 3 });
+    let entries = store.entries(None, &Page { after: None, limit: 9 }).await.unwrap();
+    let at = Timestamp::from_milliseconds;
+    let mut seen: Vec<_> =
+        entries.iter().map(|entry| (entry.repository.as_str(), entry.used_at, entry.bytes, entry.tags.len())).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [("other", at(30), 4, 0), ("other", at(70), 5, 0), ("team/app", at(65), 506, 1)]);
+    assert_eq!(store.unheld_blobs(9).await.unwrap(), []);
+    let image = Algorithm::Sha256.digest(b"image");
+    assert_eq!(store.manifest(&app(), &image).await.unwrap().unwrap().bytes, "image");
+
+    // Everything works on it that works on a new one.
+    store.touch(vec![Use { repository: app(), digest: image, at: at(80) }]).await.unwrap();
+    let eviction = Eviction { used_before: at(80), bytes: u64::MAX, entries_max: 9, is_dry_run: false };
+    let evicted = store.evict(&eviction).await.unwrap();
+    assert_eq!(evicted.iter().map(|evicted| evicted.freed).collect::<Vec<_>>(), [4, 0]);
+    assert_eq!(store.totals().await.unwrap(), Totals { bytes: 6 + 5, blobs: 2, manifests: 2 });
+    drop(store);
+    assert_sound(&path);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.tag(&app(), &latest()).await.unwrap().unwrap().digest, Algorithm::Sha256.digest(b"index"));
+    store.push_manifest(push(1)).await.unwrap();
+    store.link_blob(&app(), &blob(), NOW).await.unwrap();
+    drop(store);
+    assert_sound(&path);
+}
+
+#[tokio::test]
+async fn uses_pins_and_unheld_blobs_are_there_after_a_kill() {
+    let (folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.push_manifest(push(1)).await.unwrap();
+    store.link_blob(&app(), &blob(), NOW).await.unwrap();
+    let at = Timestamp::from_milliseconds(NOW.milliseconds() + 5);
+    store.touch(vec![Use { repository: app(), digest: push(1).digest, at }]).await.unwrap();
+    let pin = Pin { repository: app(), reference: TagOrDigest::Tag(latest()), pinned_at: NOW };
+    store.pin(&pin).await.unwrap();
+    let eviction = Eviction { used_before: at, bytes: 1, entries_max: 9, is_dry_run: false };
+    assert_eq!(store.evict(&eviction).await.unwrap().len(), 1);
+
+    let copy = copy_of(&path, folder.path(), "evicted");
+    assert_eq!(copy.unheld_blobs(9).await.unwrap(), [blob()]);
+    assert_eq!(copy.pins(9).await.unwrap(), [pin]);
+    let entries = copy.entries(None, &Page { after: None, limit: 9 }).await.unwrap();
+    assert_eq!((entries.len(), entries[0].used_at, entries[0].is_pinned), (1, at, true));
+    assert_eq!(copy.totals().await.unwrap(), Totals { bytes: 0, blobs: 0, manifests: 1 });
+    drop(copy);
+    assert_sound(&folder.path().join("evicted"));
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_go_is_damage_and_no_endless_work() {
+    let (_folder, path) = place();
+    let store = SqliteStore::open(&path).unwrap();
+    store.link_blob(&app(), &blob(), NOW).await.unwrap();
+    meddle(&path, "UPDATE entries SET manifest = 7");
+    let used_before = Timestamp::from_milliseconds(i64::MAX);
+    let eviction = Eviction { used_before, bytes: u64::MAX, entries_max: usize::MAX, is_dry_run: false };
+    for error in [store.evict(&eviction).await.err(), store.forget(&app(), None).await.err()] {
+        let Some(Error::Corrupt { what }) = &error else { panic!("{error:?}") };
+        assert!(what.starts_with("entries.digest holds"), "{what}");
+    }
+    assert_eq!(store.blob(&app(), &blob().digest).await.unwrap(), Some(blob()));
 }
 
 #[test]

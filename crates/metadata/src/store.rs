@@ -136,7 +136,7 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// Moves the times of last use forward, never back. A use of a manifest is one of every manifest above it, up to the
     /// indexes that name it as a child, and so of their tags; a push is a use as well. What is not here is passed over.
     ///
-    /// Nothing goes round in circles, and a store may stop after some hundreds of manifests above one.
+    /// Nothing goes round in circles, and a store may stop after a thousand manifests above one.
     async fn touch(&self, uses: Vec<Use>) -> Result<(), Error>;
 
     /// The entries in the order of their repository and digest, only those of `repository` where it is given.
@@ -146,8 +146,9 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// repository that nothing else in it names. An entry that does not free bytes, because other entries or repositories
     /// share them, goes as well.
     ///
-    /// Never goes what is pinned, and what a pinned, a tagged or any other remaining manifest of the repository names. A child that
-    /// stays so is an entry from then on. A store may leave children beyond some hundreds of one entry in the same way, for the next call.
+    /// What is pinned stays, and so does what a pinned, a tagged or any other remaining manifest of the repository names. A child
+    /// that stays is an entry from then on. A store may leave what is beyond a thousand children of one entry in the same
+    /// way, for the next turn.
     ///
     /// The blobs that lost their last holder are [unheld](Self::unheld_blobs) from then on. What it costs depends on what
     /// goes, not on what there is.

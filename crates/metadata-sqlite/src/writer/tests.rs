@@ -129,7 +129,7 @@ async fn a_commit_that_fails_fails_every_write_of_its_group() {
     let breaking = writer.write(|connection| {
         // Checked by the commit alone: a blob of a repository that is not there.
         connection.execute_batch("PRAGMA defer_foreign_keys = ON")?;
-        Ok(connection.execute_batch("INSERT INTO blob_links VALUES ('nobody', 'sha256:', 1, 1)")?)
+        Ok(connection.execute_batch("INSERT INTO blob_links VALUES ('nobody', 'sha256:', 1, 1, 1)")?)
     });
     let release = async {
         queued(&writer, 3).await;

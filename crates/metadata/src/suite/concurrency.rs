@@ -6,10 +6,12 @@ use entrepot_oci::Algorithm;
 use tokio::task::JoinSet;
 
 use super::sample::{
-    NOW, all_tags, blob, checked_push, digest_of, first_page, image, later, push, referrer, repository, store_push,
-    tag, target,
+    EVERYTHING, NOW, all_entries, all_tags, blob, checked_push, digest_of, evict, first_page, image, index, later,
+    link, link_of, push, referrer, repository, store_push, tag, target, touch, unheld,
 };
-use crate::{Error, ManifestPush, MetadataStore, MissingOr, PushOutcome, TagCondition, UploadId, UploadRow};
+use crate::{
+    Error, Eviction, ManifestPush, MetadataStore, MissingOr, PushOutcome, TagCondition, Totals, UploadId, UploadRow,
+};
 
 /// How many callers there are at once.
 const CALLERS: u32 = 32;
@@ -110,6 +112,89 @@ pub(super) async fn uploads_stay_within_their_limit(store: &Arc<dyn MetadataStor
     let taken = callers.join_all().await.into_iter().filter(|taken| *taken).count();
     assert_eq!(taken, OPEN_MAX);
     assert_eq!(store.idle_uploads(later(1), usize::MAX).await.unwrap().len(), OPEN_MAX);
+}
+
+pub(super) async fn blobs_are_either_held_or_unheld(store: &Arc<dyn MetadataStore>) {
+    const ROUNDS: usize = 20;
+    for round in 0..ROUNDS {
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS {
+            let store = Arc::clone(store);
+            callers.spawn(async move {
+                // Half of them meet in one repository, the other half only in the blob.
+                let name = if caller % 2 == 0 { "one".to_owned() } else { format!("many/{caller}") };
+                match (caller as usize + round) % 4 {
+                    0 => drop(store.evict(&EVERYTHING).await.unwrap()),
+                    1 => drop(store.forget_blob(&blob("contested").digest).await.unwrap()),
+                    _ => store.link_blob(&repository(&name), &blob("contested"), NOW).await.unwrap(),
+                }
+            });
+        }
+        callers.join_all().await;
+        let is_held = !store.blob_holders(&blob("contested").digest, 1).await.unwrap().is_empty();
+        let listed = unheld(&**store).await;
+        let is_forgotten = listed.is_empty();
+        assert!(if is_held { is_forgotten } else { is_forgotten || listed == [blob("contested")] }, "{listed:?}");
+        let (bytes, blobs) = if is_held { (blob("contested").size, 1) } else { (0, 0) };
+        assert_eq!(store.totals().await.unwrap(), Totals { bytes, blobs, manifests: 0 });
+    }
+    // Whoever links it last has it.
+    store.link_blob(&repository("one"), &blob("contested"), NOW).await.unwrap();
+    assert_eq!(unheld(&**store).await, []);
+}
+
+pub(super) async fn uses_and_evictions_leave_whole_images(store: &Arc<dyn MetadataStore>) {
+    const ROUNDS: u32 = 10;
+    let child = image("child");
+    let parent = index(&[link_of(&child)]);
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (store, child, parent) = (Arc::clone(store), child.clone(), parent.clone());
+        callers.spawn(async move {
+            for round in 0..ROUNDS {
+                match (caller + round) % 4 {
+                    0 => drop(store.evict(&EVERYTHING).await.unwrap()),
+                    1 => {
+                        link(&*store, "team/app", &[blob("child")]).await;
+                        store_push(&*store, push("team/app", &child, &[])).await;
+                    }
+                    2 => store_push(&*store, push("team/app", &parent, &["latest"])).await,
+                    _ => touch(&*store, "team/app", &digest_of(&child), later(round.into())).await,
+                }
+                // Each list is one state: an image has its tag, and what an index names is not listed beside it.
+                let entries = all_entries(&*store).await;
+                if let Some(whole) = entries.iter().find(|entry| entry.digest == digest_of(&parent)) {
+                    assert_eq!(whole.tags, [tag("latest")]);
+                    assert!(entries.iter().all(|entry| entry.digest != digest_of(&child)), "{entries:?}");
+                }
+            }
+        });
+    }
+    callers.join_all().await;
+    evict(&**store, &EVERYTHING).await;
+    assert_eq!(store.totals().await.unwrap(), Totals::default());
+    assert_eq!(all_tags(&**store, "team/app").await, MissingOr::Found(vec![]));
+}
+
+pub(super) async fn children_beyond_any_limit_go_in_the_end(store: &Arc<dyn MetadataStore>) {
+    const CHILDREN: usize = 1500;
+    let children: Vec<_> = (0..CHILDREN).map(|number| image(&number.to_string())).collect();
+    let links: Vec<_> = children.iter().map(link_of).collect();
+    let mut callers = JoinSet::new();
+    for child in children {
+        let store = Arc::clone(store);
+        callers.spawn(async move { store_push(&*store, push("team/app", &child, &[])).await });
+    }
+    callers.join_all().await;
+    link(&**store, "team/app", &[blob("1499")]).await;
+    store_push(&**store, push("team/app", &index(&links), &["latest"])).await;
+    assert_eq!(store.totals().await.unwrap().manifests, CHILDREN as u64 + 1);
+    assert_eq!(all_entries(&**store).await.len(), 1);
+    // Some may be left for a later turn, as entries of their own.
+    while store.totals().await.unwrap().manifests > 0 {
+        assert!(!evict(&**store, &Eviction { entries_max: 1, ..EVERYTHING }).await.is_empty());
+    }
+    assert_eq!(unheld(&**store).await, [blob("1499")]);
 }
 
 pub(super) async fn probes_succeed(store: &Arc<dyn MetadataStore>) {

@@ -5,13 +5,19 @@
 mod blobs;
 mod concurrency;
 mod conditions;
+mod entries;
+mod eviction;
+mod forgetting;
 mod manifests;
+mod pins;
 mod references;
 mod referrers;
 mod repositories;
 mod sample;
 mod tags;
+mod totals;
 mod uploads;
+mod uses;
 
 use std::convert::identity;
 use std::ops::Deref;
@@ -36,6 +42,17 @@ macro_rules! cases {
 /// # Panics
 /// When the store breaks the contract; the place of the panic is the assertion that did not hold.
 pub async fn run<Fresh, Made>(fresh: Fresh)
+where
+    Fresh: Fn(&'static str) -> Made,
+    Made: Future<Output = Arc<dyn MetadataStore>>,
+{
+    run_content(&fresh).await;
+    run_bounds(&fresh).await;
+    run_concurrency(&fresh).await;
+}
+
+/// What is stored is there.
+async fn run_content<Fresh, Made>(fresh: &Fresh)
 where
     Fresh: Fn(&'static str) -> Made,
     Made: Future<Output = Arc<dyn MetadataStore>>,
@@ -96,6 +113,72 @@ where
             of_another_repository_do_not_end
             are_found_when_they_are_idle;
     }
+}
+
+/// What a bounded store lets go.
+async fn run_bounds<Fresh, Made>(fresh: &Fresh)
+where
+    Fresh: Fn(&'static str) -> Made,
+    Made: Future<Output = Arc<dyn MetadataStore>>,
+{
+    cases! { fresh, Deref::deref:
+        uses:
+            begin_with_what_is_stored
+            move_forward_and_never_back
+            go_up_to_every_index_above
+            are_those_of_one_repository
+            of_what_is_not_here_are_passed_over
+            end_where_manifests_go_round_in_circles
+            come_by_the_thousand;
+        entries:
+            are_images_and_lone_blobs
+            are_what_no_index_names
+            are_made_and_unmade_by_what_names_them
+            count_what_they_reach_and_hold_once
+            of_one_digest_are_one
+            include_referrers
+            are_listed_by_bytes_and_by_page;
+        eviction:
+            begins_with_the_least_recently_used
+            takes_everything_that_only_the_entry_names
+            leaves_what_others_name
+            leaves_manifests_that_were_named_as_layers
+            leaves_children_that_are_kept_as_entries
+            takes_entries_that_free_nothing
+            stops_at_its_limits
+            says_what_would_go_and_leaves_it
+            leaves_referrers_and_nothing_of_them
+            ends_where_manifests_go_round_in_circles;
+        forgetting:
+            a_tag_takes_what_only_it_reaches
+            a_tag_among_others_takes_the_tag_alone
+            a_tag_on_a_child_takes_the_tag_alone
+            a_digest_takes_every_tag_on_it
+            a_digest_takes_even_what_is_named
+            a_repository_takes_everything_of_it
+            what_is_not_here_is_nothing
+            what_is_pinned_does_nothing;
+        pins:
+            are_listed_in_order_and_end
+            keep_tags_and_digests_that_come_later
+            follow_their_tag
+            keep_what_they_reach_and_not_what_reaches_them
+            keep_blobs;
+        totals:
+            count_each_blob_once
+            follow_a_corrected_size
+            follow_every_deletion
+            leave_out_what_nobody_holds
+            of_unheld_blobs_are_listed_until_they_are_forgotten;
+    }
+}
+
+/// Many callers at once.
+async fn run_concurrency<Fresh, Made>(fresh: &Fresh)
+where
+    Fresh: Fn(&'static str) -> Made,
+    Made: Future<Output = Arc<dyn MetadataStore>>,
+{
     // Tasks outlive what is borrowed, so these share the store.
     cases! { fresh, identity:
         concurrency:
@@ -103,6 +186,9 @@ where
             conditional_pushes_have_one_winner
             tags_never_point_at_deleted_manifests
             uploads_stay_within_their_limit
+            blobs_are_either_held_or_unheld
+            uses_and_evictions_leave_whole_images
+            children_beyond_any_limit_go_in_the_end
             probes_succeed;
     }
 }

@@ -3,11 +3,12 @@
 use std::str::FromStr;
 
 use bytes::Bytes;
-use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag};
+use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag, TagOrDigest};
 use serde_json::{Value, json};
 
 use crate::{
-    BlobLink, ManifestPush, MetadataStore, MissingOr, Page, PushOutcome, ReferenceCheck, TagCondition, Timestamp,
+    BlobLink, Entry, Evicted, Eviction, ManifestPush, MetadataStore, MissingOr, Page, Pin, PushOutcome, ReferenceCheck,
+    TagCondition, Timestamp, Use,
 };
 
 /// The time of every write that is not about time.
@@ -136,6 +137,83 @@ pub(super) async fn all_tags(store: &dyn MetadataStore, name: &str) -> MissingOr
 /// A page that holds everything that a case stores.
 pub(super) const fn first_page<Key>() -> Page<Key> {
     Page { after: None, limit: 100_000 }
+}
+
+/// Links blobs to a repository at `NOW`.
+pub(super) async fn link(store: &dyn MetadataStore, name: &str, blobs: &[BlobLink]) {
+    for blob in blobs {
+        store.link_blob(&parsed(name), blob, NOW).await.unwrap();
+    }
+}
+
+/// Pushes an image whose config and layers are there, used at `at`, and returns the digest.
+pub(super) async fn store_whole(
+    store: &dyn MetadataStore,
+    name: &str,
+    config: &str,
+    layers: &[BlobLink],
+    tags: &[&str],
+    at: Timestamp,
+) -> Digest {
+    link(store, name, &[blob(config)]).await;
+    link(store, name, layers).await;
+    let image = manifest(&image_document(config, layers));
+    store_push(store, ManifestPush { now: at, ..push(name, &image, tags) }).await;
+    digest_of(&image)
+}
+
+/// Reports that something was pulled.
+pub(super) async fn touch(store: &dyn MetadataStore, name: &str, digest: &Digest, at: Timestamp) {
+    store.touch(vec![Use { repository: parsed(name), digest: digest.clone(), at }]).await.unwrap();
+}
+
+/// Every entry of the store.
+pub(super) async fn all_entries(store: &dyn MetadataStore) -> Vec<Entry> {
+    store.entries(None, &first_page()).await.unwrap()
+}
+
+/// The entry of a digest, which must be one.
+pub(super) async fn entry(store: &dyn MetadataStore, name: &str, digest: &Digest) -> Entry {
+    let entries = store.entries(Some(&parsed(name)), &first_page()).await.unwrap();
+    entries.into_iter().find(|entry| entry.digest == *digest).expect("this is an entry")
+}
+
+/// Evict everything that is not pinned.
+pub(super) const EVERYTHING: Eviction = Eviction {
+    used_before: Timestamp::from_milliseconds(i64::MAX),
+    bytes: u64::MAX,
+    entries_max: usize::MAX,
+    is_dry_run: false,
+};
+
+/// Evicts, and returns the digests of what went, in the order in which it went.
+pub(super) async fn evict(store: &dyn MetadataStore, eviction: &Eviction) -> Vec<Digest> {
+    digests(store.evict(eviction).await.unwrap())
+}
+
+/// What was evicted, by digest.
+pub(super) fn digests(evicted: Vec<Evicted>) -> Vec<Digest> {
+    evicted.into_iter().map(|evicted| evicted.digest).collect()
+}
+
+/// Pins a reference at `NOW`, given as text.
+pub(super) async fn pin(store: &dyn MetadataStore, name: &str, reference: &str) -> TagOrDigest {
+    let reference = TagOrDigest::parse(reference).expect("the sample is a reference");
+    let pin = Pin { repository: parsed(name), reference: reference.clone(), pinned_at: NOW };
+    store.pin(&pin).await.unwrap();
+    reference
+}
+
+/// The blobs that nobody holds any more.
+pub(super) async fn unheld(store: &dyn MetadataStore) -> Vec<BlobLink> {
+    store.unheld_blobs(usize::MAX).await.unwrap()
+}
+
+/// Blobs in the order of their digests.
+pub(super) fn in_order(blobs: &[BlobLink]) -> Vec<BlobLink> {
+    let mut blobs = blobs.to_vec();
+    blobs.sort_unstable_by(|one, other| one.digest.as_str().cmp(other.digest.as_str()));
+    blobs
 }
 
 /// Asserts that the repository neither exists nor answers to anything of this push.
