@@ -46,6 +46,9 @@ pub(crate) const RESUME_WAIT_MAX: Duration = Duration::from_mins(1);
 /// while the fill goes on.
 pub(crate) const UNSIZED_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a fill waits to be told the size of its blob, when the answer with the bytes did not; then it does without.
+pub(crate) const SIZE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long fills are not tried after one found the disk full, and blobs pass through uncached at once.
 pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(10);
 

@@ -81,7 +81,7 @@ impl Passage {
             && let Some(actual) = self.hasher.take().map(Hasher::finish)
             && actual != self.digest
         {
-            self.transfer.sources().distrust();
+            self.transfer.distrust_mirrors();
             return Err(Error::UpstreamDigestMismatch { expected: self.digest, actual }.into());
         }
         Ok(Some((piece, self)))

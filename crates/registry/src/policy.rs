@@ -306,7 +306,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_known_counts_against_the_content() {
-        let rows: [(&str, fn(&mut PolicyRule)); 3] = [
+        type Row = (&'static str, fn(&mut PolicyRule));
+        let rows: [Row; 3] = [
             ("size", |rule| rule.larger_than = Some(100)),
             ("age", |rule| rule.younger_than = Some(HOUR)),
             ("type", |rule| rule.media_types = patterns("application/*")),

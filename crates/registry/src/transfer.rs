@@ -1,6 +1,5 @@
 //! A blob on its way from its upstream: asked for again behind the last byte that came, whenever the upstream breaks off.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,30 +24,11 @@ pub(crate) struct Transfer {
     /// The size of the whole blob, as the upstream told.
     total: Option<u64>,
     body: BlobBody,
+    /// Who sent it, in turn: one after each time that it broke off.
+    served_by: Vec<ServedBy>,
     /// How many bytes come first that were not asked for: an upstream that ignores ranges begins at 0 again.
     skipped: u64,
     tries_without_progress: u32,
-    sources: Sources,
-}
-
-/// Who sent the parts of a transfer. Clones share it, so that it can be asked when the transfer is over.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sources(Arc<Mutex<Vec<ServedBy>>>);
-
-impl Sources {
-    fn add(&self, source: ServedBy) {
-        self.lock().push(source);
-    }
-
-    /// What came is not what was asked for. One of those who sent a part of it is to blame: the mirrors among them are left alone
-    /// for a while, so that the next transfer comes from elsewhere.
-    pub(crate) fn distrust(&self) {
-        self.lock().iter().for_each(ServedBy::distrust);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<ServedBy>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Transfer {
@@ -58,11 +38,10 @@ impl Transfer {
         let mut tries = 1;
         loop {
             match proxied.ask_for_blob(&digest, part(first, until)).await {
-                Ok(BlobResponse { first: answered, total, body, served_by }) => {
+                Ok(BlobResponse { first: answered, total, served_by, body }) => {
                     let skipped = first.saturating_sub(answered);
                     let (position, end) = (first, until.or(total));
-                    let (tries_without_progress, sources) = (0, Sources::default());
-                    sources.add(served_by);
+                    let tries_without_progress = 0;
                     return Ok(Self {
                         proxied,
                         digest,
@@ -71,9 +50,9 @@ impl Transfer {
                         until,
                         total,
                         body,
+                        served_by: vec![served_by],
                         skipped,
                         tries_without_progress,
-                        sources,
                     });
                 }
                 Err(error) if is_worth_repeating(&error) && tries < FILL_TRIES_MAX => {
@@ -88,11 +67,6 @@ impl Transfer {
     /// The size of the whole blob, as the upstream told with its first answer.
     pub(crate) const fn total(&self) -> Option<u64> {
         self.total
-    }
-
-    /// Who sends it.
-    pub(crate) fn sources(&self) -> Sources {
-        self.sources.clone()
     }
 
     /// Says where the blob ends, when that is known better than from the upstream.
@@ -148,7 +122,7 @@ impl Transfer {
                 Ok(response) if response.first <= self.position => {
                     self.skipped = self.position - response.first;
                     self.body = response.body;
-                    self.sources.add(response.served_by);
+                    self.note_server(response.served_by);
                     self.proxied.metrics().fills_resumed.inc();
                     return Ok(());
                 }
@@ -168,9 +142,28 @@ impl Transfer {
         }
     }
 
+    /// Says that what came is not what was asked for. Mirrors that had a part in it are not asked for a while, so that the next try
+    /// gets it from elsewhere.
+    pub(crate) fn distrust_mirrors(&self) {
+        for server in self.served_by.iter().filter(|server| server.is_mirror()) {
+            tracing::warn!(
+                digest = %self.digest, mirror.name = server.name(), remote.name = self.proxied.remote().name(),
+                "a mirror had a part in a blob that is not what its digest says, and is not asked for a while"
+            );
+            server.distrust();
+        }
+    }
+
+    /// One entry for each server, however often it breaks off.
+    fn note_server(&mut self, server: ServedBy) {
+        if self.served_by.iter().all(|known| known.name() != server.name()) {
+            self.served_by.push(server);
+        }
+    }
+
     /// The same as a stream.
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-        futures_util::stream::try_unfold(self, |mut transfer| async move {
+    pub(crate) fn stream(&mut self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+        futures_util::stream::try_unfold(self, |transfer| async move {
             Ok(transfer.next().await?.map(|piece| (piece, transfer)))
         })
     }

@@ -132,12 +132,11 @@ impl Order {
     /// Says what a pull of a reference would do, and why. The reference may also be one of your own: then it has no registry.
     async fn explain(&mut self) -> Handled {
         let text = self.query.first("reference").unwrap_or_default().to_owned();
-        let (repository, reference) = match order::own(&text) {
-            Some((name, reference)) => (self.registry.repository(&name)?, reference),
-            None => {
-                let image = order::image(&text)?;
-                (self.repository(&image)?, image.reference_or_latest())
-            }
+        let (repository, reference) = if let Some((name, reference)) = order::own(&text) {
+            (self.registry.repository(&name)?, reference)
+        } else {
+            let image = order::image(&text)?;
+            (self.repository(&image)?, image.reference_or_latest())
         };
         let explanation = repository.explain(&reference).await?;
         Ok(self.document(&explained::document(&explanation)))
