@@ -1,7 +1,6 @@
 //! General rules: the endpoints, errors, methods, and what HTTP demands of all of them.
 
 use std::collections::BTreeMap;
-
 use std::time::Duration;
 
 use entrepot_registry::{Freshness, Limits, ProxySettings};
