@@ -183,7 +183,10 @@ const fn is_worth_repeating(error: &entrepot_upstream::Error) -> bool {
     use entrepot_upstream::Error as Upstream;
     matches!(
         error,
-        Upstream::Unreachable { .. } | Upstream::Interrupted { .. } | Upstream::Unavailable { retry_after: None, .. }
+        Upstream::Unreachable { .. }
+            | Upstream::Interrupted { .. }
+            // A circle, 508, stays one.
+            | Upstream::Unavailable { retry_after: None, status: ..=507 | 509.. , .. }
     )
 }
 
