@@ -21,6 +21,33 @@ together_checks() {
     check "an image with layers of 48 MiB is made for the upstream" upstream_image upstream/together 48 oci
     check "skopeo and containerd pull the same cold image at once, each blob fetched once" together_pull
     check "eight readers of one cold blob are served by one fetch" together_read
+    together_front
+    check "another cache is ready that has the server as its upstream" together_front_is_ready
+    check "skopeo pulls through that cache, through the server, from the upstream" together_pull_through_both
+    stop front
+}
+
+# A docker-registry as a cache of its own in front of the server.
+together_front() {
+    FRONT=127.0.0.1:$(free_port)
+    {
+        distribution_settings "$FRONT" "$E2E_FOLDER/front"
+        printf 'proxy:\n  remoteurl: http://%s\n' "$SERVER"
+    } >"$E2E_FOLDER/front.yaml"
+    start front docker-registry serve "$E2E_FOLDER/front.yaml"
+}
+
+together_front_is_ready() {
+    within 20 curl -fsS --max-time 2 "http://$FRONT/v2/"
+}
+
+together_pull_through_both() {
+    local folder=$E2E_FOLDER/together/both
+    upstream_image upstream/both 2 oci
+    rm -rf "$folder" "$folder-wanted"
+    skopeo_copy --all "docker://$FRONT/proxy/upstream.test/upstream/both:1" "dir:$folder"
+    skopeo_copy --all "docker://$UPSTREAM/upstream/both:1" "dir:$folder-wanted"
+    diff -r "$folder-wanted" "$folder"
 }
 
 # connections_to SERVER NUMBER: at least so many are open.
