@@ -20,9 +20,9 @@ use entrepot_metadata::{ManifestRow, Timestamp};
 use entrepot_oci::{Digest, Manifest, ManifestKind, MediaType, ReferenceKind, RepositoryName, Tag, TagOrDigest};
 use futures_util::TryStreamExt;
 
-use crate::created::{CREATED_ANNOTATION, date_of_config, parse_date};
+use crate::created::{CREATED_ANNOTATION, Created, date_of_config, parse_date};
 use crate::limits::{CONFIG_BYTES_MAX, NAMING_MANIFESTS_MAX};
-use crate::policy::{Fact, Facts, Judgement, Matched, Verdict, judge};
+use crate::policy::{Fact, Facts, Judgement, Matched, Verdict, deciding, judge};
 use crate::proxied::Proxied;
 use crate::settings::{PolicyAction, PolicyRule};
 use crate::{Error, Registry};
@@ -98,6 +98,15 @@ impl<'a> Admission<'a> {
     /// Judges the repository as a whole: whether its tags may be listed.
     pub(crate) fn repository(&self) -> Result<(), Error> {
         self.decide(&[self.facts(Fact::Pending)], "the list of tags".to_owned()).map(|_| ())
+    }
+
+    /// The rule that decides about a reference by its name alone, if one does.
+    pub(crate) fn deciding_rule(&self, reference: &TagOrDigest) -> Option<&'a str> {
+        let tag = match reference {
+            TagOrDigest::Tag(tag) => Some(tag.as_str()),
+            TagOrDigest::Digest(_) => None,
+        };
+        deciding(self.rules(), &self.facts(Fact::Known(tag)))
     }
 
     /// Whether a tag is listed: one that would be refused whatever it points to is not.
@@ -188,18 +197,13 @@ impl<'a> Admission<'a> {
     }
 
     async fn age(&self, digest: &Digest, manifest: &Manifest) -> Result<Fact<Duration>, Error> {
-        let date = match self.registry.dates.get(digest) {
-            Some(date) => date,
-            None => {
-                let date = self.date(digest, manifest).await?;
-                self.registry.dates.put(digest.clone(), date);
-                date
-            }
-        };
-        Ok(match date {
-            Some(date) => Fact::Known(age_at(self.registry.clock.now(), date)),
-            None if manifest.kind() == ManifestKind::Index => Fact::InParts,
-            None => Fact::Missing,
+        let known = self.registry.dates.get(digest);
+        let created = if let Some(created) = known { created } else { self.date(digest, manifest).await?.into() };
+        self.registry.dates.put(digest.clone(), created);
+        Ok(match created {
+            Created::At(date) => Fact::Known(age_at(self.registry.clock.now(), date)),
+            Created::Untold if manifest.kind() == ManifestKind::Index => Fact::InParts,
+            Created::Untold => Fact::Missing,
         })
     }
 

@@ -11,22 +11,37 @@ use crate::limits::DATES_MAX;
 /// The annotation of manifests and indexes that has their date.
 pub(crate) const CREATED_ANNOTATION: &str = "org.opencontainers.image.created";
 
+/// What an image says about when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// Then.
+    At(Timestamp),
+    /// Nothing that can be read.
+    Untold,
+}
+
+impl From<Option<Timestamp>> for Created {
+    fn from(date: Option<Timestamp>) -> Self {
+        date.map_or(Self::Untold, Self::At)
+    }
+}
+
 /// The dates of manifests that were looked up before. Content never changes under its digest, so they stay true.
 #[derive(Debug, Default)]
-pub(crate) struct Dates(Mutex<HashMap<Digest, Option<Timestamp>>>);
+pub(crate) struct Dates(Mutex<HashMap<Digest, Created>>);
 
 impl Dates {
-    /// The date of a manifest: the outer nothing when it was not looked up yet, the inner when it has none.
-    pub(crate) fn get(&self, manifest: &Digest) -> Option<Option<Timestamp>> {
+    /// The date of a manifest, if it was looked up before.
+    pub(crate) fn get(&self, manifest: &Digest) -> Option<Created> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(manifest).copied()
     }
 
-    pub(crate) fn put(&self, manifest: Digest, date: Option<Timestamp>) {
+    pub(crate) fn put(&self, manifest: Digest, created: Created) {
         let mut dates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if dates.len() >= DATES_MAX {
             dates.clear();
         }
-        dates.insert(manifest, date);
+        dates.insert(manifest, created);
     }
 }
 
@@ -129,9 +144,9 @@ mod tests {
         let dates = Dates::default();
         let digest = |number: usize| entrepot_oci::Algorithm::Sha256.digest(&number.to_le_bytes());
         for number in 0..=DATES_MAX {
-            dates.put(digest(number), None);
+            dates.put(digest(number), Created::Untold);
         }
-        assert_eq!(dates.get(&digest(DATES_MAX)), Some(None));
+        assert_eq!(dates.get(&digest(DATES_MAX)), Some(Created::Untold));
         assert_eq!(dates.get(&digest(0)), None);
     }
 }

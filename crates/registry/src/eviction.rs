@@ -227,6 +227,7 @@ impl Repository {
             }
             Forgotten::Pinned(reference) => Err(Error::Pinned { name: self.name.clone(), reference }),
             Forgotten::Entries(evicted) => {
+                self.cached()?.forget_answers(registry);
                 let mut run = Run::default();
                 run.report.take(evicted);
                 run.removed(registry.remove_unheld().await);

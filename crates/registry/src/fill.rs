@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::content::{Arriving, BlobContent, PassedOn};
-use crate::limits::{FILL_DEADLINE, FULL_PAUSE, UNSIZED_PATIENCE};
+use crate::limits::{FILL_DEADLINE, FULL_PAUSE, SIZE_PATIENCE, UNSIZED_PATIENCE};
 use crate::metrics::{Running, gauged};
 use crate::passing::Passing;
 use crate::proxied::Proxied;
@@ -373,20 +373,22 @@ impl Lead {
     }
 
     /// Takes every byte of the blob, verifies it, and makes it the repository's.
-    async fn take(&self, transfer: Transfer, size: Option<u64>) -> Result<(), Error> {
+    async fn take(&self, mut transfer: Transfer, size: Option<u64>) -> Result<(), Error> {
         let digest = &self.request.digest;
         let mut ingest = self.fills.store.blobs.begin(&unowned_stage("fill"), digest.algorithm()).await?;
         self.progress.send_replace(Progress::Arriving { growing: ingest.growing(), size });
         let limit = size.unwrap_or(u64::MAX).min(self.fills.limits.blob_bytes_max);
-        match ingest.absorb(Box::pin(transfer.into_stream()), limit).await {
+        match ingest.absorb(Box::pin(transfer.stream()), limit).await {
             Ok(_) => {}
             Err(AbsorbError::Source(error)) => return Err(error),
             Err(AbsorbError::TooLarge { .. }) => return Err(self.too_large(limit, size)),
             Err(AbsorbError::Store(error)) => return Err(error.into()),
         }
         let size = ingest.commit(digest).await.map_err(|error| match error {
-            // Where several mirrors serve one upstream, this is the place to distrust the one that sent these bytes.
-            CommitError::Mismatch { expected, actual } => Error::UpstreamDigestMismatch { expected, actual },
+            CommitError::Mismatch { expected, actual } => {
+                transfer.distrust_mirrors();
+                Error::UpstreamDigestMismatch { expected, actual }
+            }
             CommitError::Store(error) => error.into(),
         })?;
         // The bytes are durable. A crash before the row leaves a cached blob without a repository; the next pull links it.
@@ -489,11 +491,15 @@ impl Lead {
     /// it tells is checked against what comes: a failure is as good as no answer.
     async fn told_size(&self) -> Option<u64> {
         let FillRequest { digest, proxied, .. } = &self.request;
-        if let Ok(Some(size)) = proxied.told_blob_size(digest).await {
-            return Some(size);
-        }
-        let first_byte = ByteRange::new(0, 0)?;
-        proxied.ask_for_blob(digest, BlobFrom::Range(first_byte)).await.ok()?.total
+        let ask = async {
+            if let Ok(Some(size)) = proxied.told_blob_size(digest).await {
+                return Some(size);
+            }
+            let first_byte = ByteRange::new(0, 0)?;
+            proxied.ask_for_blob(digest, BlobFrom::Range(first_byte)).await.ok()?.total
+        };
+        // The fill has an answer of the upstream open, and waits for another one's turn.
+        tokio::time::timeout(SIZE_PATIENCE, ask).await.ok()?
     }
 
     fn too_large(&self, limit: u64, size: Option<u64>) -> Error {

@@ -18,6 +18,7 @@ mod content;
 mod created;
 mod error;
 mod eviction;
+mod explain;
 mod fill;
 mod flight;
 mod freshness;
@@ -49,6 +50,7 @@ pub use cache::{CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry,
 pub use clock::{Clock, SystemClock};
 pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
 pub use error::Error;
+pub use explain::{ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation};
 pub use limits::{Limits, MANIFEST_TAGS_MAX, PAGE_MAX, REFERRERS_PAGE_BYTES_MAX, REFERRERS_PAGE_MAX};
 pub use metrics::Metrics;
 pub use proxied::Refreshed;

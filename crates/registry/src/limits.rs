@@ -46,6 +46,9 @@ pub(crate) const RESUME_WAIT_MAX: Duration = Duration::from_mins(1);
 /// while the fill goes on.
 pub(crate) const UNSIZED_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a fill waits to be told the size of its blob, when the answer with the bytes did not; then it does without.
+pub(crate) const SIZE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long fills are not tried after one found the disk full, and blobs pass through uncached at once.
 pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(10);
 
@@ -104,6 +107,12 @@ pub(crate) const BUDGET_STRETCH_MAX: u64 = 10;
 
 /// After how long a budget is taken to be full again when its upstream does not tell: the window of Docker Hub.
 pub(crate) const BUDGET_WINDOW_DEFAULT: Duration = Duration::from_hours(6);
+
+/// Parts of an index that an explanation looks at; of more it says nothing.
+pub(crate) const EXPLAINED_CHILDREN_MAX: usize = 256;
+
+/// Pins that an explanation looks through; a pin beyond is not told.
+pub(crate) const EXPLAINED_PINS_MAX: usize = 10_000;
 
 /// How many idle uploads one step of the sweep ends.
 pub(crate) const SWEEP_BATCH: usize = 100;

@@ -81,6 +81,7 @@ impl Passage {
             && let Some(actual) = self.hasher.take().map(Hasher::finish)
             && actual != self.digest
         {
+            self.transfer.distrust_mirrors();
             return Err(Error::UpstreamDigestMismatch { expected: self.digest, actual }.into());
         }
         Ok(Some((piece, self)))

@@ -109,6 +109,12 @@ pub(crate) fn judge<'r>(rules: &'r [PolicyRule], facts: &Facts<'_>) -> Judgement
     Judgement { verdict: if is_certain { Verdict::Allowed } else { Verdict::Pending }, logged }
 }
 
+/// The name of the first rule that matches and decides, as far as the facts are known.
+pub(crate) fn deciding<'r>(rules: &'r [PolicyRule], facts: &Facts<'_>) -> Option<&'r str> {
+    let is_deciding = |rule: &&PolicyRule| !rule.is_log_only && matches!(matches(rule, facts), Match::Yes(_));
+    rules.iter().find(is_deciding).map(|rule| rule.name.as_str())
+}
+
 enum Match {
     Yes(String),
     No,
@@ -300,7 +306,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_known_counts_against_the_content() {
-        let rows: [(&str, fn(&mut PolicyRule)); 3] = [
+        type Row = (&'static str, fn(&mut PolicyRule));
+        let rows: [Row; 3] = [
             ("size", |rule| rule.larger_than = Some(100)),
             ("age", |rule| rule.younger_than = Some(HOUR)),
             ("type", |rule| rule.media_types = patterns("application/*")),

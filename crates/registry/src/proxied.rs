@@ -66,6 +66,18 @@ impl Proxied {
         &self.upstream_name.name
     }
 
+    /// The same with the caches before it.
+    pub(crate) const fn remote_repository(&self) -> &RemoteRepository {
+        &self.upstream_name
+    }
+
+    /// What a reference is at the upstream now, by one HEAD; `None` when it is there and no digest is told.
+    pub(crate) async fn there_now(&self, reference: &TagOrDigest) -> Result<Option<Digest>, Error> {
+        let head = self.remote.head_manifest(&self.upstream_name, reference, None).await;
+        let head = self.metrics.count_upstream(head);
+        head.map(|head| head.digest).map_err(|error| self.error_of(error, &Subject::Manifest(reference.clone())))
+    }
+
     pub(crate) const fn cached_name(&self) -> &RepositoryName {
         &self.cached_name
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_oci::{ByteRange, Digest};
-use entrepot_upstream::{BlobBody, BlobFrom, BlobResponse};
+use entrepot_upstream::{BlobBody, BlobFrom, BlobResponse, ServedBy};
 use futures_util::{Stream, StreamExt};
 
 use crate::Error;
@@ -24,6 +24,8 @@ pub(crate) struct Transfer {
     /// The size of the whole blob, as the upstream told.
     total: Option<u64>,
     body: BlobBody,
+    /// Who sent it, in turn: one after each time that it broke off.
+    served_by: Vec<ServedBy>,
     /// How many bytes come first that were not asked for: an upstream that ignores ranges begins at 0 again.
     skipped: u64,
     tries_without_progress: u32,
@@ -36,7 +38,7 @@ impl Transfer {
         let mut tries = 1;
         loop {
             match proxied.ask_for_blob(&digest, part(first, until)).await {
-                Ok(BlobResponse { first: answered, total, body, .. }) => {
+                Ok(BlobResponse { first: answered, total, served_by, body }) => {
                     let skipped = first.saturating_sub(answered);
                     let (position, end) = (first, until.or(total));
                     let tries_without_progress = 0;
@@ -48,6 +50,7 @@ impl Transfer {
                         until,
                         total,
                         body,
+                        served_by: vec![served_by],
                         skipped,
                         tries_without_progress,
                     });
@@ -119,6 +122,7 @@ impl Transfer {
                 Ok(response) if response.first <= self.position => {
                     self.skipped = self.position - response.first;
                     self.body = response.body;
+                    self.note_server(response.served_by);
                     self.proxied.metrics().fills_resumed.inc();
                     return Ok(());
                 }
@@ -138,9 +142,28 @@ impl Transfer {
         }
     }
 
+    /// Says that what came is not what was asked for. Mirrors that had a part in it are not asked for a while, so that the next try
+    /// gets it from elsewhere.
+    pub(crate) fn distrust_mirrors(&self) {
+        for server in self.served_by.iter().filter(|server| server.is_mirror()) {
+            tracing::warn!(
+                digest = %self.digest, mirror.name = server.name(), remote.name = self.proxied.remote().name(),
+                "a mirror had a part in a blob that is not what its digest says, and is not asked for a while"
+            );
+            server.distrust();
+        }
+    }
+
+    /// One entry for each server, however often it breaks off.
+    fn note_server(&mut self, server: ServedBy) {
+        if self.served_by.iter().all(|known| known.name() != server.name()) {
+            self.served_by.push(server);
+        }
+    }
+
     /// The same as a stream.
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
-        futures_util::stream::try_unfold(self, |mut transfer| async move {
+    pub(crate) fn stream(&mut self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+        futures_util::stream::try_unfold(self, |transfer| async move {
             Ok(transfer.next().await?.map(|piece| (piece, transfer)))
         })
     }
@@ -160,7 +183,10 @@ const fn is_worth_repeating(error: &entrepot_upstream::Error) -> bool {
     use entrepot_upstream::Error as Upstream;
     matches!(
         error,
-        Upstream::Unreachable { .. } | Upstream::Interrupted { .. } | Upstream::Unavailable { retry_after: None, .. }
+        Upstream::Unreachable { .. }
+            | Upstream::Interrupted { .. }
+            // A circle, 508, stays one.
+            | Upstream::Unavailable { retry_after: None, status: ..=507 | 509.. , .. }
     )
 }
 

@@ -227,11 +227,10 @@ fn describe(error: &Error) -> ErrorResponse {
         }
         Error::ConfigUnreadable { .. } => of(ErrorCode::UNAVAILABLE).with_status(StatusCode::BAD_GATEWAY),
         Error::NoRoom { .. } => disk_full(),
-        Error::BlobSizeUntold { .. } => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_LATER),
         Error::BlobDamaged { .. } => of(ErrorCode::UNKNOWN),
         Error::Blobs(error) => describe_blobs(error),
         Error::Metadata(error) => describe_metadata(error),
-        Error::Interrupted => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_LATER),
+        Error::BlobSizeUntold { .. } | Error::Interrupted => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_LATER),
         // `root` has taken these off.
         Error::Shared(shared) => describe(shared.root()),
     }

@@ -215,7 +215,8 @@ fn outcome(sent: &Result<Response, Error>) -> Option<Outcome> {
             let wait = retry_after(response.headers());
             Some(match response.status().as_u16() {
                 429 => Outcome::RateLimited(wait.unwrap_or(RETRY_AFTER_DEFAULT)),
-                408 | 500.. => Outcome::Failure(wait),
+                // 508: it is well, and its questions come back to it.
+                408 | 500..=507 | 509.. => Outcome::Failure(wait),
                 _ => Outcome::Success,
             })
         }

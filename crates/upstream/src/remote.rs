@@ -108,6 +108,11 @@ impl Remote {
         &self.origin
     }
 
+    /// Where it is: scheme, host and port.
+    pub fn address(&self) -> String {
+        self.reach.home().as_str().trim_end_matches('/').to_owned()
+    }
+
     /// What people call it: the configured name, or the host of one that is not listed.
     pub fn name(&self) -> &str {
         &self.name

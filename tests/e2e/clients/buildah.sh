@@ -167,9 +167,9 @@ same_layers_as_upstream() {
 }
 
 buildah_uses_mirror() {
-    local settings=$E2E_FOLDER/buildah/mirror.conf
-    mirror_settings >"$settings"
-    CONTAINERS_REGISTRIES_CONF=$settings buildah_from upstream.test/upstream/buildah:1 "$SERVER/buildah/upon-mirrored:1"
+    local settings
+    settings=$(mirror_settings)
+    CONTAINERS_REGISTRIES_CONF=$settings buildah_from docker.io/upstream/buildah:1 "$SERVER/buildah/upon-mirrored:1"
     same_layers_as_upstream "$SERVER" buildah/upon-mirrored
 }
 

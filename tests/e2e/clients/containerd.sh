@@ -56,6 +56,7 @@ containerd_checks() {
     if [ -z "$E2E_WITHOUT_PROXY" ]; then
         check "pulls under the upstream's own name, the server being its mirror" containerd_uses_path
         check "pulls under the upstream's own name, the server being the mirror of every registry" containerd_uses_namespace
+        check "pulls Docker Hub's name by the settings for that registry alone" containerd_uses_own_settings
         check "pulls through a mirror's path, as newer engines spell it" containerd_uses_mirror_path
         check "turns to the registry itself where the server does not know it" containerd_falls_back
         check "is refused when it pushes to a proxied name" containerd_is_refused
@@ -170,44 +171,51 @@ SETTINGS
     containerd_has_all "$image"
 }
 
-# containerd_pulls_by_hosts IMAGE DIGEST: with the settings for every registry that come on standard input.
+# containerd_pulls_by_hosts FOLDER IMAGE DIGEST: with the settings of the folder, and nothing from the upstream that another
+# door has brought already.
 containerd_pulls_by_hosts() {
-    local folder=$E2E_FOLDER/containerd/hosts/_default
-    mkdir -p "$folder"
-    cat >"$folder/hosts.toml"
+    local mark
     containerd_forget
-    ctr_cli images pull --hosts-dir "${folder%/*}" --snapshotter native --all-platforms "$1"
-    containerd_name "$1" "$2"
-    containerd_has_all "$1"
+    mark=$(upstream_mark)
+    ctr_cli images pull --hosts-dir "$1" --snapshotter native --all-platforms "$2"
+    equal "GETs at the upstream by others than the client" 0 "$(upstream_requests "$mark" '"GET .*"entrepot/')"
+    containerd_name "$2" "$3"
+    containerd_has_all "$2"
 }
 
-# Nothing in the settings names the registry: the client says with each request whose image it means.
+containerd_hosts() {
+    { local - && set +x; } 2>/dev/null
+    echo "$(client_config containerd)/etc/containerd/certs.d"
+}
+
+# Nothing in the settings names this registry: the client says with each request whose image it means.
 containerd_uses_namespace() {
-    local digest mark
-    digest=$(manifest_digest "$UPSTREAM" upstream/containerd 1)
-    mark=$(upstream_mark)
-    containerd_pulls_by_hosts upstream.test/upstream/containerd:1 "$digest" <<SETTINGS
-[host."http://$SERVER"]
-capabilities = ["pull", "resolve"]
-SETTINGS
-    equal "GETs of what the other door had brought" 0 "$(upstream_requests "$mark" '"GET ')"
+    containerd_pulls_by_hosts "$(containerd_hosts)" upstream.test/upstream/containerd:1 \
+        "$(manifest_digest "$UPSTREAM" upstream/containerd 1)"
+}
+
+# This one has a file of its own.
+containerd_uses_own_settings() {
+    [ -f "$(containerd_hosts)/docker.io/hosts.toml" ]
+    containerd_pulls_by_hosts "$(containerd_hosts)" docker.io/upstream/containerd:1 \
+        "$(manifest_digest "$UPSTREAM" upstream/containerd 1)"
 }
 
 containerd_uses_mirror_path() {
-    containerd_pulls_by_hosts upstream.test/upstream/containerd:1 \
-        "$(manifest_digest "$UPSTREAM" upstream/containerd 1)" <<SETTINGS
+    local folder=$E2E_FOLDER/containerd/mirror-path
+    mkdir -p "$folder/_default"
+    cat >"$folder/_default/hosts.toml" <<SETTINGS
 [host."http://$SERVER/proxy/upstream.test"]
 capabilities = ["pull", "resolve"]
 SETTINGS
+    containerd_pulls_by_hosts "$folder" upstream.test/upstream/containerd:1 \
+        "$(manifest_digest "$UPSTREAM" upstream/containerd 1)"
 }
 
 # `localhost` is no registry that a client may name here, and the very one that the client means.
 containerd_falls_back() {
-    local image=localhost:${UPSTREAM##*:}/upstream/containerd:1
-    containerd_pulls_by_hosts "$image" "$(manifest_digest "$UPSTREAM" upstream/containerd 1)" <<SETTINGS
-[host."http://$SERVER"]
-capabilities = ["pull", "resolve"]
-SETTINGS
+    containerd_pulls_by_hosts "$(containerd_hosts)" "localhost:${UPSTREAM##*:}/upstream/containerd:1" \
+        "$(manifest_digest "$UPSTREAM" upstream/containerd 1)"
 }
 
 containerd_is_refused() {

@@ -11,7 +11,11 @@ start_docker() {
     local folder=$E2E_FOLDER/docker
     [ -z "${PROCESS[dockerd]:-}" ] || return 0
     mkdir -p "$folder"
-    jq -n --arg mirror "http://$SERVER" '{"registry-mirrors": [$mirror]}' >"$folder/daemon.json"
+    if [ -n "$E2E_STAND_IN" ]; then
+        echo '{}' >"$folder/daemon.json"
+    else
+        cp "$(client_config docker)/etc/docker/daemon.json" "$folder/daemon.json"
+    fi
     start dockerd dockerd --config-file "$folder/daemon.json" --iptables=false --ip6tables=false --ip-forward=false \
         --bridge=none --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" \
         --host "unix://$folder/socket"

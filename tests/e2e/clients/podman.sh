@@ -128,10 +128,10 @@ podman_misses_deleted() {
 }
 
 podman_uses_mirror() {
-    local digest settings=$E2E_FOLDER/podman/mirror.conf
-    mirror_settings >"$settings"
+    local digest settings
+    settings=$(mirror_settings)
     digest=$(manifest_digest "$UPSTREAM" upstream/podman 1)
-    CONTAINERS_REGISTRIES_CONF=$settings podman_pull_anew upstream.test/upstream/podman:1 "$digest"
+    CONTAINERS_REGISTRIES_CONF=$settings podman_pull_anew docker.io/upstream/podman:1 "$digest"
 }
 
 podman_is_refused() {

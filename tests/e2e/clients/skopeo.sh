@@ -163,11 +163,11 @@ skopeo_lists_proxied_tags() {
 }
 
 skopeo_uses_mirror() {
-    local settings=$E2E_FOLDER/skopeo/mirror.conf
-    mirror_settings >"$settings"
+    local settings
+    settings=$(mirror_settings)
     rm -rf "$E2E_FOLDER/skopeo/mirrored"
     CONTAINERS_REGISTRIES_CONF=$settings \
-        skopeo_cli copy --all docker://upstream.test/upstream/skopeo:1 "dir:$E2E_FOLDER/skopeo/mirrored"
+        skopeo_cli copy --all docker://docker.io/upstream/skopeo:1 "dir:$E2E_FOLDER/skopeo/mirrored"
     equal "digest of the index" "$(manifest_digest "$UPSTREAM" upstream/skopeo 1)" \
         "$(digest_of "$E2E_FOLDER/skopeo/mirrored/manifest.json")"
 }

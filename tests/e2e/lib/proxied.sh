@@ -26,16 +26,18 @@ proxied_checks() {
     check "asks the upstream again once it is back" within 90 upstream_is_asked
 }
 
-# What the server itself tells users of podman, skopeo and buildah to write down: the upstream's own names, sent here.
-mirror_settings() {
-    { local - && set +x; } 2>/dev/null
-    client_config podman
-}
-
-# client_config CLIENT: the files that the server's own command prints, without the lines that are not theirs.
+# client_config CLIENT: the files that the server's own command writes for its users, below the folder that is printed.
 client_config() {
     { local - && set +x; } 2>/dev/null
-    (cd "$E2E_FOLDER/server" && "$ENTREPOT" client-config "$1")
+    local folder=$E2E_FOLDER/client-config/$1
+    [ -d "$folder" ] || (cd "$E2E_FOLDER/server" && "$ENTREPOT" client-config "$1" --write "$folder" >&2)
+    echo "$folder"
+}
+
+# What users of podman, skopeo and buildah are told to write down: other registries' own names are sent here.
+mirror_settings() {
+    { local - && set +x; } 2>/dev/null
+    echo "$(client_config podman)/etc/containers/registries.conf.d/entrepot.conf"
 }
 
 # Cold has to mean cold: the upstream must have been asked for a blob, and the server must name its digest.

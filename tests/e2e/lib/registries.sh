@@ -46,11 +46,12 @@ metrics_listen = "$METRICS"
 
 [proxy]
 tag_fresh_for = "0s"
-root_mirror = "upstream.test"
+root_mirror = "docker.io"
 
 [[proxy.upstream]]
 name = "upstream.test"
 url = "http://$UPSTREAM"
+aliases = ["docker.io"]
 SETTINGS
 }
 

@@ -218,9 +218,6 @@ impl Proxied {
             media_type: manifest.media_type().clone(),
             bytes: manifest.bytes().clone(),
         };
-        // What was not to be found by its digest a moment ago is here now.
-        let by_digest = Subject::Manifest(TagOrDigest::Digest(digest.clone()));
-        registry.memory.refusals.forget(&self.question(by_digest));
         let push = ManifestPush {
             repository: self.cached_name.clone(),
             digest,

@@ -27,7 +27,10 @@ impl Repository {
     /// [`Error::NotACache`] for a hosted repository, and whatever the upstream does instead of answering.
     pub async fn refresh(&self, reference: &TagOrDigest) -> Result<Refreshed, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => proxied.refresh(&self.registry, reference).await,
+            Kind::Proxied(proxied) => {
+                self.admission(proxied).reference(reference).await?;
+                proxied.refresh(&self.registry, reference).await
+            }
             Kind::Hosted => Err(Error::NotACache { name: self.name.clone() }),
         }
     }

@@ -1,14 +1,11 @@
 //! The domain without HTTP: what only a clock or a disk of the test's own can show.
 
-mod faulty;
-mod passing;
-mod sharing;
-
-mod upstreams;
-
 mod cached;
 mod eviction;
+mod faulty;
+mod passing;
 mod races;
+mod sharing;
 mod upstreams;
 mod usage;
 mod warm;

@@ -140,15 +140,14 @@ async fn a_blob_whose_size_nobody_tells_is_answered_when_it_is_here_and_not_wait
     port.upstream.when(|seen| seen.is_head() && seen.is_blob()).reply(Reply::without_length);
     port.upstream.when(Seen::is_blob).reply(move |honest| honest.without_length().stall_after(MIB / 2, &held));
     let repository = port.cached();
-    let client = tokio::spawn({
-        let (repository, digest) = (repository.clone(), blob.digest.clone());
-        async move { repository.blob(&digest).await }
-    });
-    gate.reached_by(1).await;
-    // With nothing left to do but to wait, the clock goes on to the end of the client's patience, before that of the fill.
-    tokio::time::pause();
-    let refused = client.await.unwrap().unwrap_err();
+    let waiting = async {
+        gate.reached_by(1).await;
+        // With nothing left to do but to wait, the clock goes on to the end of the client's patience, before that of the fill.
+        tokio::time::pause();
+    };
+    let (refused, ()) = tokio::join!(repository.blob(&blob.digest), waiting);
     tokio::time::resume();
+    let refused = refused.unwrap_err();
     assert!(matches!(refused, Error::BlobSizeUntold { .. }), "{refused:?}");
     // The fill has gone on meanwhile.
     gate.open();

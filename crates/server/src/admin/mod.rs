@@ -3,6 +3,7 @@
 //! JSON in and out; refusals have the same body as those of the registry API. The command line speaks it, to a server that
 //! runs, or to this same router where none does.
 
+mod explained;
 mod order;
 mod route;
 mod view;
@@ -105,6 +106,7 @@ impl Order {
                 Ok(self.document(&view::refreshed(repository.name(), &reference.to_string(), &refreshed)))
             }
             AdminRoute::Warm => self.warm(body).await,
+            AdminRoute::Explain => self.explain().await,
         }
     }
 
@@ -125,6 +127,19 @@ impl Order {
         }
         let bytes = Bytes::from(view::entries(&listing.entries).to_string());
         Ok(answer.bytes(JSON, bytes, self.head.method == Method::HEAD))
+    }
+
+    /// Says what a pull of a reference would do, and why. The reference may also be one of your own: then it has no registry.
+    async fn explain(&mut self) -> Handled {
+        let text = self.query.first("reference").unwrap_or_default().to_owned();
+        let (repository, reference) = if let Some((name, reference)) = order::own(&text) {
+            (self.registry.repository(&name)?, reference)
+        } else {
+            let image = order::image(&text)?;
+            (self.repository(&image)?, image.reference_or_latest())
+        };
+        let explanation = repository.explain(&reference).await?;
+        Ok(self.document(&explained::document(&explanation)))
     }
 
     /// Fetches an image and tells how far it is. A client that hangs up ends it.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use entrepot_oci::{ErrorCode, ImageReference};
+use entrepot_oci::{ErrorCode, ImageReference, ImageReferenceError, RepositoryName, TagOrDigest};
 use entrepot_registry::{CachedEntryKey, EvictionOrder, Platform};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -125,6 +125,15 @@ pub(super) async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
 pub(super) fn image(text: &str) -> Result<ImageReference, ErrorResponse> {
     let invalid = |error| ErrorResponse::new(ErrorCode::NAME_INVALID, format!("{text:?}: {error}"));
     text.parse().map_err(invalid)
+}
+
+/// Reads a reference without a registry, which is one to an image of your own; `None` for every other text.
+pub(super) fn own(text: &str) -> Option<(RepositoryName, TagOrDigest)> {
+    let Err(ImageReferenceError::Registry) = text.parse::<ImageReference>() else { return None };
+    // It is written like any other reference, but for the registry.
+    let image: ImageReference = format!("proxy/own/{text}").parse().ok()?;
+    (!image.repository().as_str().starts_with("proxy/"))
+        .then(|| (image.repository().clone(), image.reference_or_latest()))
 }
 
 /// `os/architecture` or `os/architecture/variant`.

@@ -28,6 +28,8 @@ pub(super) enum AdminRoute {
     Refresh,
     /// `POST cache/warm`
     Warm,
+    /// `GET explain`
+    Explain,
 }
 
 impl AdminRoute {
@@ -43,6 +45,7 @@ impl AdminRoute {
             Some("cache/purge") => Self::Purge,
             Some("cache/refresh") => Self::Refresh,
             Some("cache/warm") => Self::Warm,
+            Some("explain") => Self::Explain,
             _ => return Err(RouteError::UnknownPath),
         };
         match (route.changes(), method) {
@@ -55,7 +58,7 @@ impl AdminRoute {
     /// Whether the request changes something, so that it is a POST with a body.
     pub(super) const fn changes(self) -> bool {
         match self {
-            Self::Stats | Self::Entries | Self::Pins => false,
+            Self::Stats | Self::Entries | Self::Pins | Self::Explain => false,
             Self::Pin | Self::Unpin | Self::Evict | Self::Purge | Self::Refresh | Self::Warm => true,
         }
     }
@@ -64,6 +67,7 @@ impl AdminRoute {
     pub(super) const fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::Entries => &["repository", "last", "n"],
+            Self::Explain => &["reference"],
             Self::Stats
             | Self::Pins
             | Self::Pin
@@ -87,6 +91,7 @@ impl AdminRoute {
             Self::Purge => "cache_purge",
             Self::Refresh => "cache_refresh",
             Self::Warm => "cache_warm",
+            Self::Explain => "explain",
         }
     }
 }
@@ -107,6 +112,7 @@ mod tests {
             ("POST", "cache/purge", AdminRoute::Purge),
             ("POST", "cache/refresh", AdminRoute::Refresh),
             ("POST", "cache/warm", AdminRoute::Warm),
+            ("GET", "explain", AdminRoute::Explain),
         ];
         let parse = |method: &str, path: &str| AdminRoute::parse(&method.parse().unwrap(), path);
         for (method, path, route) in rows {

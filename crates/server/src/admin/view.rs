@@ -93,7 +93,7 @@ pub(super) fn warm_line(event: &WarmEvent) -> Result<String, serde_json::Error> 
     Ok(text)
 }
 
-const fn seconds(time: Timestamp) -> i64 {
+pub(super) const fn seconds(time: Timestamp) -> i64 {
     time.milliseconds().div_euclid(1000)
 }
 

@@ -1,8 +1,9 @@
 //! General rules: the endpoints, errors, methods, and what HTTP demands of all of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use entrepot_registry::Limits;
+use entrepot_registry::{Freshness, Limits, ProxySettings};
 use entrepot_testkit::{FakeUpstream, Image};
 use entrepot_upstream::UpstreamConfig;
 
@@ -124,7 +125,10 @@ async fn warnings_have_one_form(trial: Trial) {
     let image = Image::new(1, &[10]);
     image.load_into(&upstream, "team/app", "1");
     let config = UpstreamConfig::new("upstream.test", upstream.url().parse().unwrap());
-    let running = Running::with(Setup { upstreams: vec![config], ..Setup::default() }).await;
+    // No tag is believed without asking: the second pull has to find out that nobody answers.
+    let freshness = Freshness { fresh_for: Some(Duration::ZERO), ..Freshness::default() };
+    let settings = ProxySettings { freshness, ..ProxySettings::default() };
+    let running = Running::with(Setup { upstreams: vec![config], settings, ..Setup::default() }).await;
     let proxied = trial.on(&running).named("proxy/upstream.test/team/app");
     proxied.get("manifests/1").await.expect(200).lacks("warning").is(&image.manifest.bytes);
     upstream.stop().await;

@@ -1,6 +1,10 @@
 //! The cache as its operator works it, over the administrative API.
 
-use entrepot_testkit::{Gate, Image, Seen};
+use std::time::Duration;
+
+use entrepot_registry::{Freshness, Patterns, PolicyAction, PolicyRule, ProxySettings};
+use entrepot_testkit::{Auth, Gate, Image, Seen};
+use entrepot_upstream::UpstreamConfig;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -136,4 +140,73 @@ async fn a_refresh_asks_at_once_and_says_what_it_found() {
     let digests = (&first.manifest.digest, &second.manifest.digest);
     assert_eq!((&found["before"], &found["after"]), (&json!(digests.0), &json!(digests.1)));
     assert_eq!(port.manifest("1").await.bytes().await.unwrap(), second.manifest.bytes);
+}
+
+#[tokio::test]
+async fn an_explanation_says_what_a_pull_would_do_and_does_not_pull() {
+    let (port, image) = Port::with_image(&[1000]).await;
+    let digest = image.manifest.digest.as_str();
+    let path = format!("/api/v1/explain?reference=proxy/{NAME}/{REPOSITORY}:1");
+    let cold = port.read(&path).await;
+    assert!(cold["outlook"].as_str().unwrap().contains("fetched"), "{cold}");
+    assert_eq!((&cold["here"], &cold["there"]), (&Value::Null, &digest.into()));
+    assert_eq!(cold["rule"]["verdict"], "allowed");
+    assert_eq!(cold["upstream"]["address"], port.upstream.url());
+    assert_eq!(cold["handshake"]["steps"], json!([format!("GET {}/v2/: 200", port.upstream.url())]));
+    assert_eq!(port.upstream.count(|seen| seen.is_get() && seen.is_manifest()), 0, "nothing is pulled");
+    port.manifest("1").await;
+    let fresh = port.read(&path).await;
+    assert!(fresh["outlook"].as_str().unwrap().contains("is not asked"), "{fresh}");
+    assert_eq!(fresh["here"]["digest"], digest);
+    assert_eq!((&fresh["here"]["blobs"], &fresh["here"]["blobs_named"]), (&0.into(), &2.into()));
+    assert_eq!(fresh["here"]["freshness"]["fresh_for"], 60);
+    port.upstream.stop().await;
+    let away = port.read(&path).await;
+    assert!(away["there"].as_str().unwrap().contains("cannot be reached"), "{away}");
+    let other = port.read(&path.replace(":1", ":2")).await;
+    assert!(other["outlook"].as_str().unwrap().starts_with("it fails"), "{other}");
+    let own = port.read("/api/v1/explain?reference=team/nothing:1").await;
+    assert!(own["outlook"].as_str().unwrap().contains("no repository team/nothing"), "{own}");
+}
+
+#[tokio::test]
+async fn an_explanation_of_a_due_tag_says_where_it_has_moved_and_masks_the_password() {
+    let freshness = Freshness { fresh_for: Some(Duration::ZERO), ..Freshness::default() };
+    let settings = ProxySettings { freshness, ..ProxySettings::default() };
+    let account = |config: &mut UpstreamConfig| {
+        config.username = Some("robot".into());
+        config.password = Some("hidden".into());
+    };
+    let port = Port::open_with(account, settings).await;
+    port.upstream.set_auth(Auth::bearer("robot", "hidden"));
+    Image::new(7, &[10]).load_into(&port.upstream, REPOSITORY, "1");
+    port.manifest("1").await;
+    let moved = Image::new(8, &[10]);
+    moved.load_into(&port.upstream, REPOSITORY, "1");
+    let explained = port.read(&format!("/api/v1/explain?reference=proxy/{NAME}/{REPOSITORY}:1")).await;
+    let outlook = explained["outlook"].as_str().unwrap();
+    assert!(outlook.contains("moved") && outlook.contains(moved.manifest.digest.as_str()), "{outlook}");
+    assert_eq!(explained["handshake"]["account"], "robot, password ***");
+    let steps = explained["handshake"]["steps"].to_string();
+    assert!(steps.contains("wants a token from") && !explained.to_string().contains("hidden"), "{explained}");
+}
+
+#[tokio::test]
+async fn an_explanation_names_the_rule_that_refuses_and_asks_nobody() {
+    let rule = PolicyRule {
+        name: "no latest".into(),
+        action: PolicyAction::Deny,
+        is_log_only: false,
+        upstreams: Patterns::default(),
+        repositories: Patterns::default(),
+        tags: Patterns::new(["1"]).unwrap(),
+        media_types: Patterns::default(),
+        larger_than: None,
+        younger_than: None,
+    };
+    let port = Port::under(ProxySettings { rules: vec![rule], ..ProxySettings::default() }).await;
+    let explained = port.read(&format!("/api/v1/explain?reference=proxy/{NAME}/{REPOSITORY}:1")).await;
+    assert_eq!((&explained["rule"]["verdict"], &explained["rule"]["rule"]), (&"refused".into(), &"no latest".into()));
+    assert!(explained["outlook"].as_str().unwrap().starts_with("403"), "{explained}");
+    assert_eq!(port.upstream.connections(), 0);
 }

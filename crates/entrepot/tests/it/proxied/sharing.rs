@@ -21,13 +21,15 @@ fn data(port: &Port, store: &str, blob: &Blob) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn a_pushed_blob_is_given_to_a_cached_repository_only_after_its_right_to_it_is_proven() {
-    let port = Port::open().await;
     let blob = Blob::random(1, SIZE);
-    push(&port, &blob).await;
     // No manifest names it, and the upstream does not have it.
+    let port = Port::open().await;
+    push(&port, &blob).await;
     assert_eq!(port.get(port.blob_url(&blob.digest)).await.status(), StatusCode::NOT_FOUND);
     assert_eq!(port.head(port.blob_url(&blob.digest)).await.status(), StatusCode::NOT_FOUND);
     // The upstream says that it is the repository's. One that cannot be asked has not said so.
+    let port = Port::open().await;
+    push(&port, &blob).await;
     port.upstream.put_blob(REPOSITORY, blob.bytes.clone());
     port.upstream.when(Seen::is_blob).reply(|_| entrepot_testkit::Reply::new(503));
     assert_eq!(port.get(port.blob_url(&blob.digest)).await.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -124,7 +124,8 @@ async fn a_refusal_in_the_middle_of_a_blob_is_not_final() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_that_stays_or_asks_for_too_much_patience_ends_the_transfer() {
-    let refusals: &[(&str, fn(Reply) -> Reply, usize)] = &[
+    type Row = (&'static str, fn(Reply) -> Reply, usize);
+    let refusals: &[Row] = &[
         ("404", |_| Reply::error(404, "BLOB_UNKNOWN", "no"), 4),
         ("500", |_| Reply::new(500), 4),
         ("429 for an hour", |_| Reply::too_many_requests("3600"), 2),
@@ -185,4 +186,29 @@ async fn a_blob_without_a_length_is_answered_with_the_size_that_head_tells_befor
     port.upstream.when(|seen| seen.is_get() && seen.is_blob()).reply(Reply::without_length);
     let (received, is_clean) = receive(port.get(port.blob_url(&other.digest)).await).await;
     assert!(!is_clean && received.len() < SIZE - 1, "{} bytes, clean end: {is_clean}", received.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_sends_something_else_is_passed_over_the_next_time() {
+    let mirror = FakeUpstream::start().await;
+    let (url, trusted) = (mirror.url().parse().unwrap(), mirror.address().to_string());
+    let port = Port::with(|config| {
+        config.mirrors = vec![entrepot_upstream::Mirror::At(url)];
+        config.trusted_hosts = vec![trusted];
+    })
+    .await;
+    let image = Image::new(7, &[SIZE]);
+    for place in [&port.upstream, &mirror] {
+        image.load_into(place, REPOSITORY, "1");
+    }
+    let layer = &image.layers[0];
+    port.manifest("1").await;
+    mirror.when(Seen::is_blob).reply(|honest| honest.flip_byte(SIZE / 2));
+    let (received, is_clean) = receive(port.get(port.blob_url(&layer.digest)).await).await;
+    assert!(!is_clean && received.len() < SIZE, "{} bytes, clean end: {is_clean}", received.len());
+    assert_eq!(port.leftovers().await, 0);
+    assert_eq!(mirror.count(|seen| seen.is_get() && seen.is_blob()), 1);
+    assert_eq!(port.blob(&layer.digest).await, layer.bytes);
+    assert_eq!(mirror.count(|seen| seen.is_get() && seen.is_blob()), 1, "the mirror is not asked again");
+    assert_eq!(port.blob_gets(), 1);
 }
