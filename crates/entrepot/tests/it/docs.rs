@@ -135,6 +135,34 @@ async fn files(client: ClientKind, setting: &str) -> String {
 }
 
 #[test]
+fn every_test_that_the_page_of_threats_names_exists() {
+    let mut code = String::new();
+    read_rust(&root().join("crates"), &mut code);
+    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    // Names of tests are sentences, and nothing else in the page is as long.
+    let is_sentence = |text: &&str| {
+        text.matches('_').count() > 2 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(is_sentence).collect();
+    assert!(named.len() > 100, "{}", named.len());
+    for name in named {
+        assert!(code.contains(&format!("fn {name}()")), "docs/security.md names {name}, which is no test");
+    }
+}
+
+/// All of the code below a folder.
+fn read_rust(folder: &Path, code: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_rust(&path, code);
+        } else if path.extension() == Some("rs".as_ref()) {
+            code.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
 fn the_page_of_error_codes_is_that_of_the_code() {
     let mut page = "\
 # Error codes
