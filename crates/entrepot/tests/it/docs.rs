@@ -153,8 +153,9 @@ fn every_test_that_the_page_of_threats_names_exists() {
 /// All of the code below a folder.
 fn read_rust(folder: &Path, code: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
             read_rust(&path, code);
         } else if path.extension() == Some("rs".as_ref()) {
             code.push_str(&std::fs::read_to_string(path).unwrap());
