@@ -144,7 +144,7 @@ impl Proxied {
         let refusal = match outcome {
             Ok(_) => {
                 memory.refusals.forget(question);
-                memory.doubts.forget(&self.remote.origin().to_owned());
+                self.trust(registry);
                 return;
             }
             Err(error) => Refusal::of(error, &self.name),
@@ -153,10 +153,19 @@ impl Proxied {
         if refusal.is_silence() {
             self.doubt(registry);
         } else {
-            memory.doubts.forget(&self.remote.origin().to_owned());
+            self.trust(registry);
         }
         if let Some(lifetime) = refusal.lifetime(&question.1) {
             memory.refusals.put(question.clone(), refusal, 0, lifetime, now);
+        }
+    }
+
+    /// Notes that the upstream answers. Whatever failed while it did not is worth asking again.
+    fn trust(&self, registry: &Registry) {
+        let (memory, origin) = (&registry.memory, self.remote.origin().to_owned());
+        if memory.doubts.last(&origin).is_some() {
+            memory.doubts.forget(&origin);
+            memory.refusals.forget_all(|(name, _)| name.split_first().is_some_and(|(first, _)| first == origin));
         }
     }
 

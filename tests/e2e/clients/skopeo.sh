@@ -166,8 +166,7 @@ skopeo_uses_mirror() {
     local settings
     settings=$(mirror_settings)
     rm -rf "$E2E_FOLDER/skopeo/mirrored"
-    CONTAINERS_REGISTRIES_CONF=$settings \
-        skopeo_cli copy --all docker://docker.io/upstream/skopeo:1 "dir:$E2E_FOLDER/skopeo/mirrored"
+    skopeo_cli --registries-conf "$settings" copy --all docker://docker.io/upstream/skopeo:1 "dir:$E2E_FOLDER/skopeo/mirrored"
     equal "digest of the index" "$(manifest_digest "$UPSTREAM" upstream/skopeo 1)" \
         "$(digest_of "$E2E_FOLDER/skopeo/mirrored/manifest.json")"
 }

@@ -246,9 +246,10 @@ async fn without_a_server_the_storage_is_opened_here_and_with_one_it_is_asked() 
     );
     std::fs::write(folder.path().join("configuration.toml"), &configuration).unwrap();
     // No server: the request is answered by the real router in the process of the command.
-    let text = format!("{:?}", run(folder.path(), "cache pins").await);
+    let text = told(&run(folder.path(), "cache stats --json").await);
     assert!(folder.path().join("proxy/entrepot.lock").try_exists().unwrap(), "{text}");
-    assert!(!text.contains("no server answers"), "{text}");
+    let stats: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&stats["bytes"], &stats["size_max"]), (&0.into(), &Value::Null), "{text}");
 
     let held = assemble(Blueprint {
         registry_storage: folder.path().join("registry"),

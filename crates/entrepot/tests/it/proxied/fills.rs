@@ -20,7 +20,7 @@ async fn leave_at_a_tenth(port: &Port, blob: &Blob) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_cold_clients_cause_one_get_though_the_first_of_them_leaves() {
+async fn two_hundred_cold_clients_cause_one_get_though_the_first_of_them_leaves() {
     let (port, image) = Port::with_image(&[8 * MIB]).await;
     port.manifest("1").await;
     let layer = &image.layers[0];
@@ -28,7 +28,7 @@ async fn a_hundred_cold_clients_cause_one_get_though_the_first_of_them_leaves() 
     let held = gate.clone();
     port.upstream.when(is_whole_blob_get).reply(move |honest| honest.stall_after(2 * MIB, &held));
     leave_at_a_tenth(&port, layer).await;
-    let clients = join_all((0..100).map(|_| port.blob(&layer.digest)));
+    let clients = join_all((0..200).map(|_| port.blob(&layer.digest)));
     let opening = async {
         gate.reached_by(1).await;
         gate.open();

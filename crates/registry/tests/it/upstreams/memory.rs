@@ -102,3 +102,17 @@ async fn an_image_of_schema_1_is_refused_with_what_to_do_and_not_fetched_each_ti
     }
     assert_eq!(port.gets(), 1);
 }
+
+#[tokio::test]
+async fn an_upstream_that_is_back_is_asked_again_about_everything_that_it_failed() {
+    let (port, image) = Port::with_image().await;
+    port.pulled().await;
+    port.clock.advance(MINUTE);
+    port.upstream.stop().await;
+    assert_eq!(port.pull("1").await.unwrap().cache, CacheStatus::Stale);
+    port.upstream.restart().await;
+    // Remembered, until anything at all shows that the upstream answers.
+    assert_eq!(port.pull("1").await.unwrap().cache, CacheStatus::Stale);
+    assert!(matches!(port.pull("other").await.unwrap_err().root(), Error::ManifestUnknown { .. }));
+    assert_eq!(port.pulled().await, (image.manifest.digest.clone(), CacheStatus::Hit));
+}
