@@ -336,9 +336,9 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         path: "proxy.upstream.http_proxy",
         form: Form::Secret,
-        allowed: "http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, or https likewise",
+        allowed: "http://HOST:PORT or http://USER:PASSWORD@HOST:PORT",
         default: "none",
-        meaning: "The HTTP proxy that everything of this registry goes through. A user in it is never shown.",
+        meaning: "The HTTP proxy that everything of this registry goes through, also what is asked over https. A user in it is never shown.",
         example: "\"http://proxy.corp:3128\"",
     },
     Key {

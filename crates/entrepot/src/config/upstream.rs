@@ -134,7 +134,7 @@ fn http_proxy(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> Option<
     let is_proxy = |url: &Url| {
         let mut origin = url.clone();
         let is_bare = origin.set_username("").is_ok() && origin.set_password(None).is_ok();
-        is_bare && is_origin(&origin)
+        is_bare && url.scheme() == "http" && is_origin(&origin)
     };
     let url = Url::parse(written.get_ref().expose_secret()).ok().filter(is_proxy);
     if url.is_none() {

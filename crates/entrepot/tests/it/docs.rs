@@ -1,11 +1,11 @@
-//! What the README tells people to write and to run works, and the page of error codes is that of the code.
+//! What the README and the pages tell people to write and to run works, and the pages that repeat the code are those of the code.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
-use entrepot::CommandLine;
+use clap::{CommandFactory, Parser, ValueEnum};
 use entrepot::config::{Configuration, Surroundings};
+use entrepot::{ClientConfigArguments, ClientKind, Command, CommandLine, Outcome, Screen};
 use entrepot_oci::ErrorCode;
 
 fn root() -> PathBuf {
@@ -14,9 +14,32 @@ fn root() -> PathBuf {
 
 /// The blocks of a language in the README.
 fn blocks(language: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    blocks_of(&std::fs::read_to_string(root().join("README.md")).unwrap(), language)
+}
+
+fn blocks_of(page: &str, language: &str) -> Vec<String> {
     let opening = format!("```{language}\n");
-    readme.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    page.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The README and the pages below `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md")];
+    for folder in ["docs", "docs/clients"] {
+        let entries = std::fs::read_dir(root().join(folder)).unwrap();
+        pages.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension() == Some("md".as_ref())));
+    }
+    pages.sort();
+    pages
+}
+
+/// Compares a page with what the code makes of it, or writes that where it was asked for.
+fn must_be(path: &Path, page: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, page).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(found == page, "{} is out of date: run the tests with UPDATE_DOCS=1", path.display());
 }
 
 #[test]
@@ -25,7 +48,7 @@ fn every_configuration_in_the_readme_is_accepted() {
     std::fs::write(folder.path().join("registry.corp.password"), "secret\n").unwrap();
     let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
     let blocks = blocks("toml");
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 3);
     for block in blocks {
         let file = folder.path().join("configuration.toml");
         std::fs::write(&file, &block).unwrap();
@@ -54,6 +77,93 @@ fn the_test_command_of_the_readme_is_what_the_judge_calls() {
 }
 
 #[test]
+fn every_command_in_the_readme_and_the_pages_exists() {
+    let mut commands = 0;
+    for path in pages() {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for block in blocks_of(&page, "sh") {
+            for line in block.lines().filter(|line| line.split_whitespace().next() == Some("entrepot")) {
+                let words = line.split_once(" #").map_or(line, |(words, _comment)| words);
+                let parsed = CommandLine::try_parse_from(words.split_whitespace());
+                assert!(parsed.is_ok(), "{}: {line}\n{}", path.display(), parsed.unwrap_err());
+                commands += 1;
+            }
+        }
+    }
+    assert!(commands > 10, "{commands}");
+}
+
+#[tokio::test]
+async fn the_pages_of_the_clients_have_the_files_that_the_command_writes() {
+    for client in ClientKind::value_variants() {
+        let name = client.to_possible_value().unwrap().get_name().to_owned();
+        let path = root().join(format!("docs/clients/{name}.md"));
+        let page = std::fs::read_to_string(&path).unwrap();
+        let (opening, end) = (format!("<!-- entrepot client-config {name} -->\n"), "<!-- end -->");
+        let (before, rest) = page.split_once(&opening).expect(&name);
+        let (_, after) = rest.split_once(end).expect(&name);
+        // The page of docker speaks of one setting of the server.
+        let setting = if *client == ClientKind::Docker { "[proxy]\nroot_mirror = \"docker.io\"\n" } else { "" };
+        assert!(before.contains(setting), "{name}");
+        must_be(&path, &format!("{before}{opening}\n{}{end}{after}", files(*client, setting).await));
+    }
+}
+
+/// The files of a client, each in a block below its path.
+async fn files(client: ClientKind, setting: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("configuration.toml"), setting).unwrap();
+    let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
+    let configuration = Configuration::load(None, &surroundings).unwrap();
+    let written = folder.path().join("written");
+    let server = Some("registry.example:5000".parse().unwrap());
+    let command = Command::ClientConfig(ClientConfigArguments { client, server, write: Some(written.clone()) });
+    let mut out = Vec::new();
+    let mut screen = Screen { out: &mut out, is_terminal: false };
+    assert_eq!(entrepot::run(&command, &configuration, &mut screen).await.unwrap(), Outcome::Well);
+    let mut text = String::new();
+    for path in String::from_utf8(out).unwrap().lines() {
+        let content = std::fs::read_to_string(path).unwrap();
+        let there = path.strip_prefix(written.to_str().unwrap()).unwrap();
+        let language = match there.rsplit_once('.').unwrap().1 {
+            "conf" => "toml",
+            extension => extension,
+        };
+        write!(text, "`{there}`\n\n```{language}\n{content}```\n\n").unwrap();
+    }
+    text
+}
+
+#[test]
+fn every_test_that_the_page_of_threats_names_exists() {
+    let mut code = String::new();
+    read_rust(&root().join("crates"), &mut code);
+    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    // Names of tests are sentences, and nothing else in the page is as long.
+    let is_sentence = |text: &&str| {
+        text.matches('_').count() > 2 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(is_sentence).collect();
+    assert!(named.len() > 100, "{}", named.len());
+    for name in named {
+        assert!(code.contains(&format!("fn {name}()")), "docs/security.md names {name}, which is no test");
+    }
+}
+
+/// All of the code below a folder.
+fn read_rust(folder: &Path, code: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            read_rust(&path, code);
+        } else if path.extension() == Some("rs".as_ref()) {
+            code.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
 fn the_page_of_error_codes_is_that_of_the_code() {
     let mut page = "\
 # Error codes
@@ -72,12 +182,7 @@ not continue its upload, 502 and 504 for an upstream that failed or was silent, 
     for code in ErrorCode::ALL {
         writeln!(page, "| `{code}` | {} | {} |", code.status(), code.meaning()).unwrap();
     }
-    let path = root().join("docs/errors.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &page).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == page, "docs/errors.md is out of date: run the tests with UPDATE_DOCS=1");
+    must_be(&root().join("docs/errors.md"), &page);
 }
 
 #[test]
@@ -94,12 +199,7 @@ all is well, and with 1 when it failed or found a failure.
     let mut program = <CommandLine as CommandFactory>::command().term_width(100);
     program.build();
     write_help(&mut page, &mut program, "##");
-    let path = root().join("docs/command-line.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &page).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == page, "docs/command-line.md is out of date: run the tests with UPDATE_DOCS=1");
+    must_be(&root().join("docs/command-line.md"), &page);
 }
 
 /// The help of a command, then that of the commands in it.

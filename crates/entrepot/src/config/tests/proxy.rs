@@ -242,6 +242,7 @@ fn a_value_of_an_upstream_that_is_not_allowed_is_refused_and_says_what_is() {
             "`proxy.upstream.http_proxy` is something else; allowed: http://HOST:PORT",
         ),
         (upstream("http_proxy = \"socks5://u:hunter2@proxy.corp\""), "`proxy.upstream.http_proxy` is something else"),
+        (upstream("http_proxy = \"https://proxy.corp:3128\""), "`proxy.upstream.http_proxy` is something else"),
         (upstream("http_proxy = \"http://proxy.corp/path\""), "`proxy.upstream.http_proxy` is something else"),
         (upstream("http_proxy = 5"), "`proxy.upstream.http_proxy` is a number"),
         (
