@@ -288,6 +288,7 @@ fn due_outlook(
         Some(Ok(Some(digest))) => format!("one HEAD asks {name}, which has moved the tag to {digest}; that is fetched"),
         Some(Ok(None)) => format!("one HEAD asks {name}, which names no digest; the manifest is fetched by its tag"),
         Some(Err(error)) => {
+            let error = cause(error);
             format!(
                 "{name} does not confirm the tag ({error}); the cached manifest is answered with a warning, unless it is too old"
             )
@@ -307,12 +308,20 @@ fn cold_outlook(name: &str, there: Option<&Result<Option<Digest>, Error>>, state
         Some(Ok(_)) => {
             format!("the manifest is fetched from {name} by one GET, which counts as a pull there, and kept")
         }
-        Some(Err(error)) => format!("it fails: {error}"),
+        Some(Err(error)) => format!("it fails: {}", cause(error)),
         None => match state.suspended {
             Some((wait, reason)) => {
                 format!("it fails: {name} is not asked for another {} s, because {reason}", wait.as_secs())
             }
             None => format!("{name} is asked"),
         },
+    }
+}
+
+/// What an error says that is worth a sentence: of what an upstream did, the upstream's own part.
+fn cause(error: &Error) -> String {
+    match error.root() {
+        Error::Upstream { source, .. } => source.to_string(),
+        other => other.to_string(),
     }
 }

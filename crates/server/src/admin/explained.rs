@@ -2,40 +2,53 @@
 
 use std::time::Duration;
 
-use entrepot_oci::{MediaType, Tag};
-use entrepot_registry::{ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation, Freshness, OnUpstream404};
+use entrepot_oci::{Digest, MediaType, Tag};
+use entrepot_registry::{
+    Error, ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation, Freshness, OnUpstream404,
+};
 use entrepot_upstream::{Handshake, HandshakeStep};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::view::seconds;
 
-/// The document of an explanation, what comes of it first.
-pub(super) fn document(explanation: &Explanation) -> Value {
-    let mut document = Map::new();
-    document.insert("outlook".into(), explanation.outlook.clone().into());
-    document.insert("repository".into(), explanation.name.as_str().into());
-    document.insert("reference".into(), explanation.reference.to_string().into());
-    document.insert("rule".into(), rule(&explanation.rule));
-    if let Some(found) = &explanation.upstream {
-        document.insert("upstream".into(), upstream(found));
-    }
-    document.insert("here".into(), explanation.here.as_ref().map_or(Value::Null, content));
-    if let Some(found) = &explanation.handshake {
-        document.insert("handshake".into(), handshake(found));
-    }
-    match &explanation.there {
-        Some(Ok(digest)) => {
-            document.insert(
-                "there".into(),
-                digest.as_ref().map_or_else(|| "yes, without a digest".into(), |digest| digest.as_str().into()),
-            );
+/// The document of an explanation. Its fields have an order, for those who read it: what comes of it is first.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'e> {
+    outlook: &'e str,
+    repository: &'e str,
+    reference: String,
+    rule: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<Value>,
+    here: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    there: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handshake: Option<Value>,
+}
+
+impl<'e> Document<'e> {
+    pub(super) fn of(explanation: &'e Explanation) -> Self {
+        Self {
+            outlook: &explanation.outlook,
+            repository: explanation.name.as_str(),
+            reference: explanation.reference.to_string(),
+            rule: rule(&explanation.rule),
+            upstream: explanation.upstream.as_ref().map(upstream),
+            here: explanation.here.as_ref().map(content),
+            there: explanation.there.as_ref().map(there),
+            handshake: explanation.handshake.as_ref().map(handshake),
         }
-        Some(Err(error)) => {
-            document.insert("there".into(), chain(error).into());
-        }
-        None => {}
     }
-    Value::Object(document)
+}
+
+fn there(found: &Result<Option<Digest>, Error>) -> String {
+    match found {
+        Ok(Some(digest)) => digest.to_string(),
+        Ok(None) => "it is there, without a digest".to_owned(),
+        Err(error) => chain(error),
+    }
 }
 
 fn rule(rule: &ExplainedRule) -> Value {

@@ -22,7 +22,7 @@ use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
-use serde_json::Value;
+use serde::Serialize;
 
 use self::order::{EntriesPage, Evict, Named, Warm};
 use self::route::AdminRoute;
@@ -139,7 +139,7 @@ impl Order {
             (self.repository(&image)?, image.reference_or_latest())
         };
         let explanation = repository.explain(&reference).await?;
-        Ok(self.document(&explained::document(&explanation)))
+        Ok(self.document(&explained::Document::of(&explanation)))
     }
 
     /// Fetches an image and tells how far it is. A client that hangs up ends it.
@@ -170,7 +170,9 @@ impl Order {
         Ok(repository)
     }
 
-    fn document(&self, document: &Value) -> Response {
-        Answer::new(StatusCode::OK).bytes(JSON, Bytes::from(document.to_string()), self.head.method == Method::HEAD)
+    fn document(&self, document: &impl Serialize) -> Response {
+        // Texts and numbers into memory: there is no way to fail.
+        let bytes = serde_json::to_vec(document).map(Bytes::from).unwrap_or_default();
+        Answer::new(StatusCode::OK).bytes(JSON, bytes, self.head.method == Method::HEAD)
     }
 }
