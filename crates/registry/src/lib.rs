@@ -49,7 +49,7 @@ mod warm;
 pub use cache::{CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport};
 pub use clock::{Clock, SystemClock};
 pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
-pub use error::Error;
+pub use error::{Error, with_causes};
 pub use explain::{ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation};
 pub use limits::{Limits, MANIFEST_TAGS_MAX, PAGE_MAX, REFERRERS_PAGE_BYTES_MAX, REFERRERS_PAGE_MAX};
 pub use metrics::Metrics;

@@ -4,7 +4,6 @@
 //! Dropping the events ends the walk; fills that it began go on.
 
 use std::collections::{HashSet, VecDeque};
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use futures_util::stream::{self, FuturesUnordered};
 use tokio::sync::mpsc;
 
 use crate::limits::{WARM_AT_ONCE_MAX, WARM_CONTENT_MAX, WARM_EVENTS_WAITING_MAX, WARM_STEP_BYTES};
-use crate::{BlobContent, Error, Repository};
+use crate::{BlobContent, Error, Repository, with_causes};
 
 /// A part of an index to be fetched: `linux/arm64` or `linux/arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,16 +291,4 @@ fn step_of(reference: &Reference) -> Option<Step> {
 
 fn kind_of(reference: &Reference) -> Option<ManifestKind> {
     reference.descriptor.media_type.as_ref().and_then(MediaType::manifest_kind)
-}
-
-/// The error with its causes, in one line.
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

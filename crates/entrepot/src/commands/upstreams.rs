@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_oci::{RepositoryName, TagOrDigest};
+use entrepot_registry::with_causes;
 use entrepot_upstream::{Error, History, Remote, Remotes};
 use futures_util::future::join_all;
 
@@ -97,15 +98,4 @@ fn reached(elapsed: Option<Duration>, has_account: bool) -> String {
     let time = elapsed.map(|elapsed| format!(" in {} ms", elapsed.as_millis())).unwrap_or_default();
     let account = if has_account { "the account was accepted" } else { "without an account" };
     format!("reached{time}, {account}")
-}
-
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entrepot_oci::{Digest, MediaType, Tag};
 use entrepot_registry::{
-    Error, ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation, Freshness, OnUpstream404,
+    Error, ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation, Freshness, OnUpstream404, with_causes,
 };
 use entrepot_upstream::{Handshake, HandshakeStep};
 use serde::Serialize;
@@ -47,7 +47,7 @@ fn there(found: &Result<Option<Digest>, Error>) -> String {
     match found {
         Ok(Some(digest)) => digest.to_string(),
         Ok(None) => "it is there, without a digest".to_owned(),
-        Err(error) => chain(error),
+        Err(error) => with_causes(error),
     }
 }
 
@@ -124,7 +124,7 @@ fn believed(freshness: &Freshness) -> Value {
 }
 
 fn handshake(handshake: &Handshake) -> Value {
-    let outcome = handshake.outcome.as_ref().err().map_or_else(|| "it answers".to_owned(), |error| chain(error));
+    let outcome = handshake.outcome.as_ref().err().map_or_else(|| "it answers".to_owned(), |error| with_causes(error));
     json!({
         "account": handshake.account.as_deref().map_or_else(|| "none".to_owned(), |user| format!("{user}, password ***")),
         "steps": handshake.steps.iter().map(step).collect::<Vec<_>>(),
@@ -147,17 +147,6 @@ fn step(step: &HandshakeStep) -> String {
         HandshakeStep::TokenIssued { lifetime } => format!("a token was issued, for {} s", lifetime.as_secs()),
         HandshakeStep::TokenKept => "a token from memory was used".to_owned(),
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
