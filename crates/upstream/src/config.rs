@@ -108,7 +108,7 @@ pub enum Mirror {
 }
 
 /// The requests to one upstream at once, unless it is configured otherwise.
-pub const REQUESTS_MAX_DEFAULT: usize = 64;
+pub const REQUESTS_MAX_DEFAULT: usize = 128;
 
 impl UpstreamConfig {
     /// An upstream without aliases, credentials and trusted hosts.

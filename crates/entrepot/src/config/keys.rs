@@ -353,7 +353,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "proxy.upstream.requests_max",
         form: Form::Integer,
         allowed: "a whole number from 1 to 10000",
-        default: "`64`",
+        default: "`128`",
         meaning: "The most requests to the registry at once, downloads included; further ones wait.",
         example: "16",
     },

@@ -146,7 +146,7 @@ name = \"ghcr.io\"
 url = \"https://ghcr.io\"
 username = \"robot\"
 password = \"***\"
-requests_max = 64
+requests_max = 128
 
 [[proxy.upstream]]
 name = \"corp\"
@@ -154,7 +154,7 @@ url = \"http://10.0.0.7:5000\"
 aliases = [\"registry.corp_5000\", \"c\"]
 password = \"***\"
 trusted_hosts = [\"auth.corp\", \"auth.corp:8443\", \"[::1]:5000\"]
-requests_max = 64
+requests_max = 128
 
 [telemetry]
 log = \"json\"

@@ -137,8 +137,8 @@ fn what_is_shown_of_the_proxy_is_what_was_written_without_its_secrets() {
         .replace("name = \"docker.io\"\n", "name = \"docker.io\"\nurl = \"https://registry-1.docker.io\"\n")
         .replace("requests_max = 16\ntag_fresh_for = \"forever\"\n", "requests_max = 16\ntag_fresh_for = \"forever\"\nstale_for = \"7d\"\non_upstream_404 = \"forget\"\n")
         .replace("amazonaws.com\"\n", "amazonaws.com\"\nurl = \"https://1234.dkr.ecr.eu-west-1.amazonaws.com\"\n")
-        .replace("3128\"\n", "3128\"\nrequests_max = 64\n")
-        .replace("ca = \"ca.pem\"\nclient_certificate = \"client.pem\"\nclient_key = \"client.key\"\n", "# ca: 1 certificate\n# client_certificate: 1 certificate\nclient_key = \"***\"\nrequests_max = 64\ntag_fresh_for = \"5m\"\n")
+        .replace("3128\"\n", "3128\"\nrequests_max = 128\n")
+        .replace("ca = \"ca.pem\"\nclient_certificate = \"client.pem\"\nclient_key = \"client.key\"\n", "# ca: 1 certificate\n# client_certificate: 1 certificate\nclient_key = \"***\"\nrequests_max = 128\ntag_fresh_for = \"5m\"\n")
         .replace("action = \"deny\"\n", "action = \"deny\"\nlog_only = false\n");
     assert_eq!(&shown[start..end], expected);
     assert!(!shown.contains("hunter2"), "{shown}");
