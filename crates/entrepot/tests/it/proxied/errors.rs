@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use entrepot_testkit::{Auth, FakeUpstream, Gate, Image, Reply, Seen};
 use entrepot_upstream::{Lookup, Timeouts, UpstreamConfig};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
@@ -143,4 +145,22 @@ async fn a_blob_that_is_longer_than_its_manifest_says_names_its_upstream() {
     upstream.when(|seen| seen.is_get() && seen.is_blob()).reply(|honest| honest.followed_by(b"more"));
     let response = get(format!("blobs/{}", image.layers[0].digest)).await;
     check(response, (502, "UNAVAILABLE", ""), (NAME, &["offers 1004 bytes"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_too_many_wait_for_an_upstream_the_next_is_told_to_come_back() {
+    let port = Port::with(|config| config.requests_max = 1).await;
+    let gate = Gate::new();
+    let held = gate.clone();
+    port.upstream.when(|_| true).reply(move |honest| honest.silent(&held));
+    // One is asked, 256 wait for their turn.
+    let ask = async |number: usize| port.manifest(&format!("tag-{number}")).await;
+    let mut answers: FuturesUnordered<_> = (0..300).map(ask).map(Box::pin).collect();
+    let first = answers.next().await.unwrap();
+    assert_eq!((first.status(), header(&first, "retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "10"));
+    let body: Value = serde_json::from_slice(&first.bytes().await.unwrap()).unwrap();
+    let message = body["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains(NAME) && message.contains("waiting for their turn"), "{message}");
+    assert!(message.contains("(request "), "{message}");
+    gate.open();
 }
