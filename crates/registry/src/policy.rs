@@ -217,28 +217,14 @@ fn holds<T>(
 mod tests {
     use super::*;
 
-    fn rule(name: &str, action: PolicyAction) -> PolicyRule {
-        PolicyRule {
-            name: name.to_owned(),
-            action,
-            is_log_only: false,
-            upstreams: Patterns::default(),
-            repositories: Patterns::default(),
-            tags: Patterns::default(),
-            media_types: Patterns::default(),
-            larger_than: None,
-            younger_than: None,
-        }
-    }
-
     fn deny(name: &str, change: impl FnOnce(&mut PolicyRule)) -> PolicyRule {
-        let mut rule = rule(name, PolicyAction::Deny);
+        let mut rule = PolicyRule::new(name, PolicyAction::Deny);
         change(&mut rule);
         rule
     }
 
     fn allow(name: &str, change: impl FnOnce(&mut PolicyRule)) -> PolicyRule {
-        let mut rule = rule(name, PolicyAction::Allow);
+        let mut rule = PolicyRule::new(name, PolicyAction::Allow);
         change(&mut rule);
         rule
     }

@@ -90,6 +90,23 @@ pub struct PolicyRule {
     pub younger_than: Option<Duration>,
 }
 
+impl PolicyRule {
+    /// A rule that matches everything.
+    pub fn new(name: impl Into<String>, action: PolicyAction) -> Self {
+        Self {
+            name: name.into(),
+            action,
+            is_log_only: false,
+            upstreams: Patterns::default(),
+            repositories: Patterns::default(),
+            tags: Patterns::default(),
+            media_types: Patterns::default(),
+            larger_than: None,
+            younger_than: None,
+        }
+    }
+}
+
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyAction {

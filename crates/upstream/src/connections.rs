@@ -254,7 +254,8 @@ pub(crate) fn timed_out(history: &History, waited: Duration) -> Error {
     Error::Timeout { history: Box::new(history.clone()), waited }
 }
 
-fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+/// The first of the causes of an error, itself included, that is of a type.
+pub(crate) fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use entrepot_oci::{Digest, ManifestError};
 
+use crate::connections::cause;
 use crate::resolver::NoSuchHost;
 use crate::{History, RedactedUrl};
 
@@ -147,10 +148,10 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// What happened on the way.
-    pub fn history(&self) -> &History {
-        match self {
+/// The history in an error, borrowed as the error is: every variant has one.
+macro_rules! history_of {
+    ($error:expr) => {
+        match $error {
             Self::NotFound { history }
             | Self::Denied { history }
             | Self::CredentialsRefused { history }
@@ -171,43 +172,23 @@ impl Error {
             | Self::InvalidContent { history, .. }
             | Self::TooLarge { history, .. } => history,
         }
+    };
+}
+
+impl Error {
+    /// What happened on the way.
+    pub fn history(&self) -> &History {
+        history_of!(self)
     }
 
     /// Whether there is no host of the upstream's name: the name system has answered, and knows none.
     pub fn is_host_unknown(&self) -> bool {
         let Self::Unreachable { source, .. } = self else { return false };
-        let mut next = Some(source.as_ref() as &(dyn std::error::Error + 'static));
-        while let Some(error) = next {
-            if error.is::<NoSuchHost>() {
-                return true;
-            }
-            next = error.source();
-        }
-        false
+        cause::<NoSuchHost>(source.as_ref()).is_some()
     }
 
     pub(crate) fn history_mut(&mut self) -> &mut History {
-        match self {
-            Self::NotFound { history }
-            | Self::Denied { history }
-            | Self::CredentialsRefused { history }
-            | Self::RateLimited { history, .. }
-            | Self::Suspended { history, .. }
-            | Self::Busy { history, .. }
-            | Self::CredentialsUnavailable { history, .. }
-            | Self::Rejected { history, .. }
-            | Self::Unavailable { history, .. }
-            | Self::Unreachable { history, .. }
-            | Self::AddressRefused { history, .. }
-            | Self::UntrustedRealm { history, .. }
-            | Self::Timeout { history, .. }
-            | Self::Interrupted { history, .. }
-            | Self::TooManyRedirects { history }
-            | Self::BadRedirect { history, .. }
-            | Self::DigestMismatch { history, .. }
-            | Self::InvalidContent { history, .. }
-            | Self::TooLarge { history, .. } => history,
-        }
+        history_of!(self)
     }
 
     /// Whether the same request may well succeed in a moment.

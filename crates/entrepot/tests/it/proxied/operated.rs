@@ -193,17 +193,8 @@ async fn an_explanation_of_a_due_tag_says_where_it_has_moved_and_masks_the_passw
 
 #[tokio::test]
 async fn an_explanation_names_the_rule_that_refuses_and_asks_nobody() {
-    let rule = PolicyRule {
-        name: "no latest".into(),
-        action: PolicyAction::Deny,
-        is_log_only: false,
-        upstreams: Patterns::default(),
-        repositories: Patterns::default(),
-        tags: Patterns::new(["1"]).unwrap(),
-        media_types: Patterns::default(),
-        larger_than: None,
-        younger_than: None,
-    };
+    let tags = Patterns::new(["1"]).unwrap();
+    let rule = PolicyRule { tags, ..PolicyRule::new("no latest", PolicyAction::Deny) };
     let port = Port::under(ProxySettings { rules: vec![rule], ..ProxySettings::default() }).await;
     let explained = port.read(&format!("/api/v1/explain?reference=proxy/{NAME}/{REPOSITORY}:1")).await;
     assert_eq!((&explained["rule"]["verdict"], &explained["rule"]["rule"]), (&"refused".into(), &"no latest".into()));

@@ -9,17 +9,7 @@ use std::time::Duration;
 use super::{NAME, Port, REPOSITORY};
 
 fn rule(name: &str, action: PolicyAction, change: impl FnOnce(&mut PolicyRule)) -> PolicyRule {
-    let mut rule = PolicyRule {
-        name: name.to_owned(),
-        action,
-        is_log_only: false,
-        upstreams: Patterns::default(),
-        repositories: Patterns::default(),
-        tags: Patterns::default(),
-        media_types: Patterns::default(),
-        larger_than: None,
-        younger_than: None,
-    };
+    let mut rule = PolicyRule::new(name, action);
     change(&mut rule);
     rule
 }
