@@ -4,11 +4,15 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use entrepot_access::{
+    Authority, AuthorityParts, CallerUpstreams, IssuerConfig, Issuers, Rules, StoredCredentials, Tokens, Users,
+};
 use entrepot_blobs::FilesystemStore;
 use entrepot_metadata_sqlite::SqliteStore;
-use entrepot_registry::{Limits, Parts, ProxySettings, Registry, Store, SystemClock, Tasks};
+use entrepot_registry::{ImmutableTags, Limits, Parts, ProxySettings, Registry, Store, SystemClock, Tasks};
 use entrepot_server::{Health, Metrics, NotReady, RequestIds};
 use entrepot_upstream::{Remotes, RemotesConfig};
 
@@ -33,6 +37,25 @@ pub struct Blueprint {
     pub limits: Limits,
     /// What the operator says about pulling through.
     pub settings: ProxySettings,
+    /// The tags that never move.
+    pub immutable: ImmutableTags,
+    /// Who may do what; `None`: everybody may everything.
+    pub access: Option<AccessBlueprint>,
+}
+
+/// What access is decided by.
+#[derive(Clone, Debug)]
+pub struct AccessBlueprint {
+    /// By what tokens name this registry.
+    pub service: String,
+    /// The rules.
+    pub rules: Rules,
+    /// The text of the users file.
+    pub users: String,
+    /// The identity providers.
+    pub issuers: Vec<IssuerConfig>,
+    /// How long tokens are good for.
+    pub token_lifetime: Duration,
 }
 
 /// A server that is ready to be given a listener.
@@ -42,6 +65,8 @@ pub struct Assembly {
     pub registry: Arc<Registry>,
     /// Every route with the layers around it.
     pub router: Router,
+    /// Who may do what.
+    pub authority: Arc<Authority>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What health checks are told.
@@ -97,6 +122,15 @@ pub enum AssembleError {
     /// The upstreams contradict each other.
     #[error("the configured upstreams cannot be used")]
     Upstreams(#[source] entrepot_upstream::ConfigError),
+    /// The users file cannot be used.
+    #[error("the users file cannot be used")]
+    Users(#[source] entrepot_access::UsersError),
+    /// An identity provider cannot be used.
+    #[error("the identity providers cannot be used")]
+    Issuers(#[source] entrepot_access::IssuersError),
+    /// The keys that tokens are signed with cannot be had.
+    #[error("the keys that tokens are signed with cannot be read or made")]
+    Keys(#[source] entrepot_metadata::Error),
     /// What a crash may have left could not be looked for.
     #[error("leftovers of an earlier run could not be swept")]
     Sweep(#[source] entrepot_registry::Error),
@@ -104,17 +138,46 @@ pub enum AssembleError {
 
 /// Opens the stores, sweeps what an earlier run left, and puts everything together.
 pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
-    let Blueprint { registry_storage, temporary_storage, proxy_storage, remotes, limits, settings } = blueprint;
+    let Blueprint { registry_storage, temporary_storage, proxy_storage, remotes, limits, settings, immutable, access } =
+        blueprint;
     let locks = [lock("registry_storage", &registry_storage)?, lock("proxy_storage", &proxy_storage)?];
     let own = open_store("registry_storage", &registry_storage, &temporary_storage.join("registry"))?;
     let cache = open_store("proxy_storage", &proxy_storage, &temporary_storage.join("proxy"))?;
+    let (timeouts, lookup) = (remotes.timeouts, remotes.resolve_overrides.clone());
     let remotes = Remotes::new(remotes).map_err(AssembleError::Upstreams)?;
     let mut metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let domain_metrics = Arc::new(entrepot_registry::Metrics::default());
     domain_metrics.register(metrics.registry_mut());
     let tasks = Tasks::default();
     let clock = Arc::new(SystemClock);
-    let parts = Parts { own, cache, remotes, clock, limits, settings, metrics: domain_metrics, tasks: tasks.clone() };
+    let authority = match access {
+        None => Authority::open(),
+        Some(AccessBlueprint { service, rules, users, issuers, token_lifetime }) => {
+            let access_metrics = Arc::new(entrepot_access::Metrics::default());
+            access_metrics.register(metrics.registry_mut());
+            let tokens = Tokens::open(own.metadata.clone(), clock.clone(), service, token_lifetime).await;
+            Authority::new(AuthorityParts {
+                rules,
+                users: Users::parse(&users).map_err(AssembleError::Users)?,
+                credentials: StoredCredentials::new(own.metadata.clone(), clock.clone()),
+                tokens: tokens.map_err(AssembleError::Keys)?,
+                issuers: Issuers::new(issuers, timeouts, lookup, clock.clone()).map_err(AssembleError::Issuers)?,
+                upstreams: CallerUpstreams::new(remotes.listed()),
+                metrics: access_metrics,
+            })
+        }
+    };
+    let parts = Parts {
+        own,
+        cache,
+        remotes,
+        clock,
+        limits,
+        settings,
+        immutable,
+        metrics: domain_metrics,
+        tasks: tasks.clone(),
+    };
     let registry = Registry::new(parts);
     registry.register_upstreams(metrics.registry_mut());
     let swept = registry.sweep(true).await.map_err(AssembleError::Sweep)?;
@@ -127,11 +190,11 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         let registry = Arc::clone(&registry);
         move || probe(Arc::clone(&registry))
     });
-    let endpoints = entrepot_server::api(Arc::clone(&registry))
-        .merge(entrepot_server::admin_router(Arc::clone(&registry)))
+    let endpoints = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority))
+        .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
     let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
-    Ok(Assembly { registry, router, metrics: Arc::new(metrics), health, tasks, _locks: locks })
+    Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 
 /// A blob store and the metadata beside it, in one folder.

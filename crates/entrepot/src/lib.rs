@@ -12,7 +12,7 @@ mod serve;
 mod told;
 
 pub use address::{AddressError, ClientAddress, ServerUrl};
-pub use assemble::{AssembleError, Assembly, Blueprint, assemble};
+pub use assemble::{AccessBlueprint, AssembleError, Assembly, Blueprint, assemble};
 pub use cli::{
     ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments, OneReference,
     WarmArguments,

@@ -111,6 +111,8 @@ pub(crate) fn blueprint(configuration: &Configuration) -> Blueprint {
             ..defaults
         },
         settings: configuration.proxy.settings.clone(),
+        immutable: entrepot_registry::ImmutableTags::default(),
+        access: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Manifests that are here: looking them up, their referrers, and deleting them.
 
 use bytes::Bytes;
-use entrepot_metadata::{DeletedManifest, ManifestRow, Page};
+use entrepot_metadata::{ManifestRow, Page};
 use entrepot_oci::{Annotations, Digest, Referrer, RepositoryName, Tag};
 use rusqlite::{Connection, Row};
 
@@ -131,12 +131,12 @@ pub(crate) fn delete(
     connection: &Connection,
     repository: &RepositoryName,
     digest: &Digest,
-) -> Result<Option<DeletedManifest>, Failure> {
+) -> Result<Option<Vec<Tag>>, Failure> {
     const SQL: &str = "SELECT id FROM manifests
         WHERE repository = (SELECT id FROM repositories WHERE name = ?1) AND digest = ?2";
     let found = query::first(connection, SQL, (repository.as_str(), digest.as_str()), |row| Ok(row.get(0)?))?;
     let Some(manifest) = found else { return Ok(None) };
-    Ok(Some(DeletedManifest { tags: remove(connection, manifest)? }))
+    Ok(Some(remove(connection, manifest)?))
 }
 
 /// Deletes a manifest by its row with everything that belongs to it, and its bytes with the last repository. Returns the tags

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use entrepot_metadata::{
-    BlobLink, DeletedManifest, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
-    MetadataStore, MissingOr, Page, Pin, PushOutcome, TagRow, Timestamp, Totals, UploadId, UploadRow, Use,
+    BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
+    MetadataStore, MissingOr, Page, Pin, ProtectedTags, PushOutcome, SigningKeyRow, TagRow, Timestamp, Totals,
+    UploadId, UploadRow, Use,
 };
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
 
@@ -81,9 +82,15 @@ impl MetadataStore for SqliteStore {
         self.writer.write(move |connection| blobs::link(connection, &repository, &blob, now)).await
     }
 
-    async fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+    async fn unlink_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        _protected: &ProtectedTags,
+    ) -> Result<Deletion, Error> {
         let (repository, digest) = (repository.clone(), digest.clone());
-        self.writer.write(move |connection| blobs::unlink(connection, &repository, &digest)).await
+        let is_gone = self.writer.write(move |connection| blobs::unlink(connection, &repository, &digest)).await?;
+        Ok(if is_gone { Deletion::Done { tags: Vec::new() } } else { Deletion::Missing })
     }
 
     async fn blob_holders(&self, digest: &Digest, limit: usize) -> Result<Vec<(RepositoryName, BlobLink)>, Error> {
@@ -130,18 +137,26 @@ impl MetadataStore for SqliteStore {
         self.writer.write(move |connection| tags::confirm(connection, &repository, &tag, &digest, now)).await
     }
 
-    async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error> {
+    async fn delete_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        _protected: &ProtectedTags,
+    ) -> Result<Deletion, Error> {
         let (repository, tag) = (repository.clone(), tag.clone());
-        self.writer.write(move |connection| tags::delete(connection, &repository, &tag)).await
+        let is_gone = self.writer.write(move |connection| tags::delete(connection, &repository, &tag)).await?;
+        Ok(if is_gone { Deletion::Done { tags: Vec::new() } } else { Deletion::Missing })
     }
 
     async fn delete_manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<DeletedManifest>, Error> {
+        _protected: &ProtectedTags,
+    ) -> Result<Deletion, Error> {
         let (repository, digest) = (repository.clone(), digest.clone());
-        self.writer.write(move |connection| manifests::delete(connection, &repository, &digest)).await
+        let tags = self.writer.write(move |connection| manifests::delete(connection, &repository, &digest)).await?;
+        Ok(tags.map_or(Deletion::Missing, |tags| Deletion::Done { tags }))
     }
 
     async fn tags(&self, repository: &RepositoryName, page: &Page<Tag>) -> Result<MissingOr<Vec<Tag>>, Error> {
@@ -235,6 +250,42 @@ impl MetadataStore for SqliteStore {
 
     async fn pins(&self, limit: usize) -> Result<Vec<Pin>, Error> {
         self.readers.read(|connection| pins::list(connection, limit))
+    }
+
+    async fn add_credential(&self, _credential: &CredentialRow) -> Result<bool, Error> {
+        todo!()
+    }
+
+    async fn credential(&self, _id: &str) -> Result<Option<CredentialRow>, Error> {
+        todo!()
+    }
+
+    async fn credentials(&self, _principal: Option<&str>, _page: &Page<String>) -> Result<Vec<CredentialRow>, Error> {
+        todo!()
+    }
+
+    async fn delete_credential(&self, _id: &str) -> Result<bool, Error> {
+        todo!()
+    }
+
+    async fn touch_credentials(&self, _uses: Vec<(String, Timestamp)>) -> Result<(), Error> {
+        todo!()
+    }
+
+    async fn sweep_credentials(&self, _unused_since: Timestamp, _now: Timestamp) -> Result<u64, Error> {
+        todo!()
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error> {
+        todo!()
+    }
+
+    async fn add_signing_key(&self, _key: &SigningKeyRow, _newest: Option<&str>) -> Result<bool, Error> {
+        todo!()
+    }
+
+    async fn delete_signing_key(&self, _id: &str) -> Result<bool, Error> {
+        todo!()
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

@@ -39,6 +39,7 @@ fn upload_row(row: &Row<'_>) -> Result<UploadRow, Failure> {
     Ok(UploadRow {
         id: query::parsed(row, 0, "uploads.id")?,
         repository: query::parsed(row, 1, "repositories.name")?,
+        owner: String::new(),
         algorithm: query::parsed(row, 2, "uploads.algorithm")?,
         touched_at: Timestamp::from_milliseconds(row.get(3)?),
     })

@@ -42,6 +42,8 @@ fn push(number: u32) -> ManifestPush {
         manifest,
         tags: vec![latest(), format!("v{number}").parse().unwrap()],
         references: ReferenceCheck::Required,
+        unmovable: Vec::new(),
+        may_create_tags: true,
         condition: TagCondition::None,
         now: NOW,
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -99,6 +100,10 @@ pub struct ManifestPush {
     pub tags: Vec<Tag>,
     /// Whether what it refers to must be here.
     pub references: ReferenceCheck,
+    /// Those of `tags` that must not move: each may be new, or point at this manifest already.
+    pub unmovable: Vec<Tag>,
+    /// Whether tags that do not exist yet may be made.
+    pub may_create_tags: bool,
     /// What must be true of the first tag for the push to happen.
     pub condition: TagCondition,
     /// The time of the push.
@@ -141,13 +146,51 @@ pub enum PushOutcome {
     WrongSize(Vec<Digest>),
     /// Nothing happened: the condition is not met.
     ConditionFailed,
+    /// Nothing happened: this tag points at another manifest and is among the unmovable ones.
+    TagUnmovable(Tag),
+    /// Nothing happened: this tag does not exist and may not be made.
+    TagUncreatable(Tag),
 }
 
-/// What went with a deleted manifest.
+/// Which tags of a repository are protected from deletion, and with them everything that they reach.
+#[derive(Clone, Default)]
+pub struct ProtectedTags(Option<Arc<dyn Fn(&Tag) -> bool + Send + Sync>>);
+
+impl ProtectedTags {
+    /// Those for which `is_protected` holds; it is asked within a transaction, and answers at once.
+    pub fn by(is_protected: impl Fn(&Tag) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(is_protected)))
+    }
+
+    /// Whether no tag can be protected, so that nothing has to be looked up.
+    pub const fn are_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether the tag is.
+    pub fn contains(&self, tag: &Tag) -> bool {
+        self.0.as_ref().is_some_and(|is_protected| is_protected(tag))
+    }
+}
+
+impl fmt::Debug for ProtectedTags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("ProtectedTags").field(&self.0.is_some()).finish()
+    }
+}
+
+/// What became of an order to delete something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeletedManifest {
-    /// The tags that pointed at it.
-    pub tags: Vec<Tag>,
+pub enum Deletion {
+    /// It is gone, with these tags.
+    Done {
+        /// The tags that went with it, in order.
+        tags: Vec<Tag>,
+    },
+    /// There was none.
+    Missing,
+    /// Nothing happened: this protected tag is it, points at it, or reaches it.
+    Protected(Tag),
 }
 
 /// That content of a repository was pulled.
@@ -300,6 +343,8 @@ pub struct UploadRow {
     pub id: UploadId,
     /// The repository that it belongs to; under another name it does not exist.
     pub repository: RepositoryName,
+    /// Who began it: nobody else may see, continue or end it. Empty for callers who have no name.
+    pub owner: String,
     /// The algorithm that the client announced, which the running hash follows.
     pub algorithm: entrepot_oci::Algorithm,
     /// When it was last used.

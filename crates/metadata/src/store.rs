@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
 
 use crate::{
-    BlobLink, DeletedManifest, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
-    MissingOr, Page, Pin, PushOutcome, TagRow, Timestamp, Totals, UploadId, UploadRow, Use,
+    BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
+    MissingOr, Page, Pin, ProtectedTags, PushOutcome, SigningKeyRow, TagRow, Timestamp, Totals, UploadId, UploadRow,
+    Use,
 };
 
 /// Who has what: repositories, their manifests, tags, blobs, and unfinished uploads.
@@ -36,8 +37,13 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// Makes `repository` hold a blob, creating the repository when it is new. A second link changes nothing but a wrong size.
     async fn link_blob(&self, repository: &RepositoryName, blob: &BlobLink, now: Timestamp) -> Result<(), Error>;
 
-    /// Ends that `repository` holds the blob; `false` when it did not.
-    async fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, Error>;
+    /// Ends that `repository` holds the blob, unless a protected tag reaches it.
+    async fn unlink_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        protected: &ProtectedTags,
+    ) -> Result<Deletion, Error>;
 
     /// Up to `limit` repositories that hold the blob, in the order of their names.
     async fn blob_holders(&self, digest: &Digest, limit: usize) -> Result<Vec<(RepositoryName, BlobLink)>, Error>;
@@ -79,15 +85,24 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
         now: Timestamp,
     ) -> Result<bool, Error>;
 
-    /// Deletes a tag and leaves its manifest; `false` when there was none.
-    async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<bool, Error>;
+    /// Deletes a tag and leaves its manifest; unless the tag is protected.
+    async fn delete_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        protected: &ProtectedTags,
+    ) -> Result<Deletion, Error>;
 
-    /// Deletes a manifest and every tag on it; `None` when there was none.
+    /// Deletes a manifest and every tag on it, unless a protected tag points at it or reaches it through indexes.
+    ///
+    /// Looked for in the same transaction. A store may stop after a thousand manifests above one, and then takes it for
+    /// protected.
     async fn delete_manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-    ) -> Result<Option<DeletedManifest>, Error>;
+        protected: &ProtectedTags,
+    ) -> Result<Deletion, Error>;
 
     /// The tags in order, or [`MissingOr::Missing`] when there is no such repository.
     async fn tags(&self, repository: &RepositoryName, page: &Page<Tag>) -> Result<MissingOr<Vec<Tag>>, Error>;
@@ -180,6 +195,36 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
 
     /// Up to `limit` pins, in the order of their repositories and references.
     async fn pins(&self, limit: usize) -> Result<Vec<Pin>, Error>;
+
+    /// Adds a credential; `false`, and nothing happens, when its principal has one of its kind and name already. The name
+    /// of a refresh token does not count.
+    async fn add_credential(&self, credential: &CredentialRow) -> Result<bool, Error>;
+
+    /// The credential of this id.
+    async fn credential(&self, id: &str) -> Result<Option<CredentialRow>, Error>;
+
+    /// Credentials in the order of their ids; only those of `principal` where it is given.
+    async fn credentials(&self, principal: Option<&str>, page: &Page<String>) -> Result<Vec<CredentialRow>, Error>;
+
+    /// Ends a credential; `false` when there was none.
+    async fn delete_credential(&self, id: &str) -> Result<bool, Error>;
+
+    /// Moves the times of last use forward, never back. What is not here is passed over.
+    async fn touch_credentials(&self, uses: Vec<(String, Timestamp)>) -> Result<(), Error>;
+
+    /// Ends refresh tokens that were neither made nor used since `unused_since`, and everything that expired before `now`;
+    /// says how many.
+    async fn sweep_credentials(&self, unused_since: Timestamp, now: Timestamp) -> Result<u64, Error>;
+
+    /// The keys that tokens are signed with, the newest first.
+    async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error>;
+
+    /// Adds a key if the newest one is `newest` (`None`: if there is none): of several replicas that make one at the same time,
+    /// one succeeds. `false` when another was first.
+    async fn add_signing_key(&self, key: &SigningKeyRow, newest: Option<&str>) -> Result<bool, Error>;
+
+    /// Ends a key; `false` when there was none.
+    async fn delete_signing_key(&self, id: &str) -> Result<bool, Error>;
 
     /// How much there is. Costs the same, whatever there is.
     async fn totals(&self) -> Result<Totals, Error>;

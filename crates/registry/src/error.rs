@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use entrepot_metadata::UploadId;
-use entrepot_oci::{Digest, ManifestError, RepositoryName, TagOrDigest};
+use entrepot_oci::{Digest, ManifestError, RepositoryName, Tag, TagOrDigest};
 
 use crate::upload::SourceError;
 
@@ -109,6 +109,30 @@ pub enum Error {
     /// The condition that the push was made under is not met.
     #[error("the tag has changed: the condition of the request is not met")]
     ConditionFailed,
+    /// The caller may make tags and not move them, or the tag is one that never moves.
+    #[error("the tag {tag} of {name} exists and must not be moved: push under another tag")]
+    TagUnmovable {
+        /// The repository.
+        name: RepositoryName,
+        /// The tag.
+        tag: Tag,
+    },
+    /// The caller may move tags and not make them.
+    #[error("the tag {tag} of {name} does not exist, and a rule of access lets you move tags only")]
+    TagUncreatable {
+        /// The repository.
+        name: RepositoryName,
+        /// The tag.
+        tag: Tag,
+    },
+    /// What is to be deleted is a tag that never moves, or is reached by one.
+    #[error("the tag {tag} of {name} is immutable: neither it nor what it reaches can be deleted")]
+    TagProtected {
+        /// The repository.
+        name: RepositoryName,
+        /// The tag.
+        tag: Tag,
+    },
     /// The repository has as many upload sessions as it may have.
     #[error("repository {name} has {open} unfinished uploads, as many as it may have: finish or cancel some")]
     TooManyUploads {

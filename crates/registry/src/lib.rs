@@ -11,9 +11,9 @@
 //! - what was not verified is never complete to anybody;
 //! - an outage is an error, never an absence.
 
+mod actor;
 mod admission;
 mod cache;
-mod clock;
 mod content;
 mod created;
 mod error;
@@ -46,9 +46,10 @@ mod upstream_metrics;
 mod usage;
 mod warm;
 
+pub use actor::{Actor, Named, Readable};
 pub use cache::{CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport};
-pub use clock::{Clock, SystemClock};
 pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, PulledManifest};
+pub use entrepot_metadata::{Clock, SystemClock};
 pub use error::{Error, with_causes};
 pub use explain::{ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation};
 pub use limits::{Limits, MANIFEST_TAGS_MAX, PAGE_MAX, REFERRERS_PAGE_BYTES_MAX, REFERRERS_PAGE_MAX};
@@ -58,8 +59,8 @@ pub use push::{ManifestUpload, PushedManifest};
 pub use registry::{Parts, Registry, Store};
 pub use repository::Repository;
 pub use settings::{
-    CacheLimits, Freshness, FreshnessRule, OnUpstream404, PatternError, Patterns, PolicyAction, PolicyRule,
-    ProxySettings,
+    CacheLimits, Freshness, FreshnessRule, ImmutableRule, ImmutableTags, OnUpstream404, PatternError, Patterns,
+    PolicyAction, PolicyRule, ProxySettings,
 };
 pub use sweep::Swept;
 pub use tasks::Tasks;

@@ -3,6 +3,7 @@
 use entrepot_metadata::BlobLink;
 use entrepot_oci::{Digest, RepositoryName};
 
+use crate::actor::Readable;
 use crate::limits::MOUNT_SOURCES_MAX;
 use crate::proxied::Proxied;
 use crate::registry::Store;
@@ -13,11 +14,19 @@ impl Repository {
     /// Makes the repository hold a blob that `from`, or without it any repository, holds already; `false` when that
     /// cannot be and the client has to upload. Cached repositories (`proxy/…`) can be mounted from as well: the bytes are
     /// shared between the stores, so that no eviction of the cache takes them away again.
-    pub async fn mount(&self, digest: &Digest, from: Option<&RepositoryName>) -> Result<bool, Error> {
+    ///
+    /// Only from repositories that `is_readable` says the caller may pull: another is like one that lacks the blob.
+    pub async fn mount(
+        &self,
+        digest: &Digest,
+        from: Option<&RepositoryName>,
+        is_readable: Readable<'_>,
+    ) -> Result<bool, Error> {
         self.writable()?;
         let is_mounted = match from {
+            Some(name) if !is_readable(name) => false,
             Some(name) => self.mount_from(digest, name).await?,
-            None => self.mount_from_anywhere(digest).await?,
+            None => self.mount_from_anywhere(digest, is_readable).await?,
         };
         if is_mounted {
             self.registry.metrics.blobs_pushed.inc();
@@ -43,16 +52,17 @@ impl Repository {
         }
     }
 
-    async fn mount_from_anywhere(&self, digest: &Digest) -> Result<bool, Error> {
+    async fn mount_from_anywhere(&self, digest: &Digest, is_readable: Readable<'_>) -> Result<bool, Error> {
         let holders = self.registry.own.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
-        if self.link(holders.into_iter().map(|(_, link)| link).next()).await? {
+        let readable = holders.into_iter().find(|(name, _)| is_readable(name));
+        if self.link(readable.map(|(_, link)| link)).await? {
             return Ok(true);
         }
         let holders = self.registry.cache.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
         for (cached_name, link) in holders {
             // What no upstream stands for any more cannot be judged, and so not be had.
             let Some(proxied) = self.registry.cached(&cached_name) else { continue };
-            if self.is_admitted(&proxied, digest).await? {
+            if is_readable(proxied.name()) && self.is_admitted(&proxied, digest).await? {
                 return self.adopt(Some(link)).await;
             }
         }

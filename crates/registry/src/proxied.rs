@@ -53,6 +53,10 @@ impl Proxied {
         Ok(Self { name: name.clone(), remote, upstream_name, cached_name, metrics })
     }
 
+    pub(crate) const fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
     pub(crate) const fn remote(&self) -> &Arc<Remote> {
         &self.remote
     }

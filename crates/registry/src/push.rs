@@ -18,6 +18,10 @@ pub struct ManifestUpload {
     pub bytes: Bytes,
     /// Further tags to set; only for a push by digest.
     pub tags: Vec<Tag>,
+    /// Whether tags that do not exist yet may be made.
+    pub may_create_tags: bool,
+    /// Whether tags may be pointed at another manifest.
+    pub may_move_tags: bool,
     /// What must be true of the tag for the push to happen.
     pub condition: TagCondition,
 }
@@ -51,7 +55,9 @@ impl Repository {
             repository: self.name.clone(),
             digest: digest.clone(),
             manifest,
+            unmovable: if upload.may_move_tags { Vec::new() } else { tags.clone() },
             tags,
+            may_create_tags: upload.may_create_tags,
             references: ReferenceCheck::Required,
             condition: upload.condition,
             now: self.registry.clock.now(),
@@ -70,6 +76,8 @@ impl Repository {
                 Err(Error::ReferencesOfWrongSize { name: self.name.clone(), digests })
             }
             PushOutcome::ConditionFailed => Err(Error::ConditionFailed),
+            PushOutcome::TagUnmovable(tag) => Err(Error::TagUnmovable { name: self.name.clone(), tag }),
+            PushOutcome::TagUncreatable(tag) => Err(Error::TagUncreatable { name: self.name.clone(), tag }),
         }
     }
 }

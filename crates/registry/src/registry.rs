@@ -7,6 +7,7 @@ use entrepot_metadata::{MetadataStore, Page};
 use entrepot_oci::RepositoryName;
 use entrepot_upstream::{Remotes, Via};
 
+use crate::actor::{Actor, Named, Readable};
 use crate::content::Listing;
 use crate::content::PulledManifest;
 use crate::created::Dates;
@@ -20,7 +21,7 @@ use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
 use crate::upstream_metrics::UpstreamMetrics;
 use crate::usage::Usage;
-use crate::{Clock, Error, Limits, Metrics, PAGE_MAX, ProxySettings, Tasks};
+use crate::{Clock, Error, ImmutableTags, Limits, Metrics, PAGE_MAX, ProxySettings, Tasks};
 
 /// The first component of names that belong to other registries.
 pub(crate) const PROXY_PREFIX: &str = "proxy";
@@ -49,6 +50,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What the operator says about pulling through.
     pub settings: ProxySettings,
+    /// The tags that never move.
+    pub immutable: ImmutableTags,
     /// Where to count.
     pub metrics: Arc<Metrics>,
     /// Where to run what outlives a request.
@@ -63,6 +66,7 @@ pub struct Registry {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     pub(crate) settings: Arc<ProxySettings>,
+    pub(crate) immutable: ImmutableTags,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
     pub(crate) sessions: Arc<Sessions>,
@@ -81,7 +85,7 @@ pub struct Registry {
 impl Registry {
     /// Puts the parts together. Nothing is read or written yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { own, cache, remotes, clock, limits, settings, metrics, tasks } = parts;
+        let Parts { own, cache, remotes, clock, limits, settings, immutable, metrics, tasks } = parts;
         metrics.cache_size_max.set(gauged(settings.cache.size_max.unwrap_or(0)));
         Arc::new(Self {
             fills: Arc::new(Fills::new(
@@ -103,6 +107,7 @@ impl Registry {
             clock,
             limits,
             settings: Arc::new(settings),
+            immutable,
             metrics,
             tasks,
             remotes,
@@ -129,6 +134,19 @@ impl Registry {
     /// # Errors
     /// Also when this cache is among them, or they are too many: then their upstreams lead in a circle.
     pub fn repository_via(self: &Arc<Self>, name: &RepositoryName, via: &Via) -> Result<Repository, Error> {
+        self.repository_for(name, via, &Arc::default())
+    }
+
+    /// The same for somebody.
+    ///
+    /// # Errors
+    /// As for [`Self::repository_via`].
+    pub fn repository_for(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        via: &Via,
+        actor: &Arc<Actor>,
+    ) -> Result<Repository, Error> {
         let kind = match name.split_first() {
             Some((PROXY_PREFIX, rest)) => {
                 if via.contains(&self.id) || via.is_full() {
@@ -138,7 +156,26 @@ impl Registry {
             }
             _ => Kind::Hosted,
         };
-        Ok(Repository { registry: Arc::clone(self), name: name.clone(), kind })
+        Ok(Repository { registry: Arc::clone(self), name: name.clone(), kind, actor: Arc::clone(actor) })
+    }
+
+    /// What a rule about access has to know of a name: its one spelling and all others, and whether what it names is cached with an
+    /// account. Depends on the configuration alone, never on what exists. A name whose registry may not be asked stands for itself.
+    pub fn named(&self, name: &RepositoryName) -> Named {
+        let hosted = || Named { name: name.clone(), spellings: Vec::new(), is_private: false, judge: None };
+        let Some((PROXY_PREFIX, rest)) = name.split_first() else { return hosted() };
+        let Some((host, repository)) = rest.split_first() else { return hosted() };
+        let Ok(remote) = self.remotes.resolve(host) else { return hosted() };
+        let repository = remote.repository(&repository);
+        let below = |host: &str| repository.below(host).and_then(|name| name.below(PROXY_PREFIX)).ok();
+        let mut names = self.remotes.names_of(&remote).into_iter().filter_map(|host| below(&host));
+        let Some(name) = names.next() else { return hosted() };
+        Named {
+            name,
+            spellings: names.collect(),
+            is_private: remote.has_credentials(),
+            judge: remote.is_asked_as_caller().then(|| remote.name().into()),
+        }
     }
 
     /// The name under which `name` of the registry at `authority` is pulled through: the same whatever the spelling of the
@@ -200,11 +237,24 @@ impl Registry {
         Proxied::new(&name, remote, &repository, Via::default(), Arc::clone(&self.metrics)).ok()
     }
 
-    /// The names of the hosted repositories, in order.
-    pub async fn catalog(&self, after: Option<RepositoryName>, limit: usize) -> Result<Listing<RepositoryName>, Error> {
+    /// The names of the hosted repositories that the caller may pull, in order.
+    pub async fn catalog(
+        &self,
+        mut after: Option<RepositoryName>,
+        limit: usize,
+        is_readable: Readable<'_>,
+    ) -> Result<Listing<RepositoryName>, Error> {
         let limit = limit.min(PAGE_MAX);
-        let entries = self.own.metadata.repositories(&Page { after, limit: limit + 1 }).await?;
-        Ok(Listing::from_overfull(entries, limit))
+        let mut readable = Vec::new();
+        loop {
+            let entries = self.own.metadata.repositories(&Page { after, limit: limit + 1 }).await?;
+            let is_last = entries.len() <= limit;
+            after = entries.last().cloned();
+            readable.extend(entries.into_iter().filter(|name| is_readable(name)));
+            if is_last || readable.len() > limit {
+                return Ok(Listing::from_overfull(readable, limit));
+            }
+        }
     }
 
     /// Resolves when every fill that runs now has ended, one way or the other.

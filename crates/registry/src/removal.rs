@@ -24,7 +24,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use entrepot_metadata::BlobLink;
+use entrepot_metadata::{BlobLink, ProtectedTags};
 use entrepot_oci::Digest;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,7 @@ impl Registry {
         let holders = self.cache.metadata.blob_holders(digest, UNHELD_BATCH).await?;
         for (repository, _) in &holders {
             tracing::warn!(repository.name = %repository, %digest, "a row appeared for a removed blob and was ended");
-            self.cache.metadata.unlink_blob(repository, digest).await?;
+            self.cache.metadata.unlink_blob(repository, digest, &ProtectedTags::default()).await?;
         }
         Ok(!holders.is_empty())
     }
@@ -187,6 +187,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
             settings: ProxySettings::default(),
+            immutable: crate::ImmutableTags::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
         })
@@ -240,7 +241,8 @@ mod tests {
         registry.fills_ended().await;
         let Store { blobs, metadata } = &registry.cache;
         let name = repository.cached().unwrap().cached_name().clone();
-        assert!(metadata.unlink_blob(&name, &digest).await.unwrap());
+        let unlinked = metadata.unlink_blob(&name, &digest, &ProtectedTags::default()).await.unwrap();
+        assert_eq!(unlinked, entrepot_metadata::Deletion::Done { tags: Vec::new() });
         upstream.forget_requests();
 
         let removal = registry.fills.begin_removal(&digest).unwrap();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use entrepot_metadata::{BlobLink, MetadataStore};
+use entrepot_metadata::{BlobLink, Deletion, MetadataStore, ProtectedTags};
 use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
 
+use crate::actor::Actor;
 use crate::admission::{Admission, Admitted};
 use crate::content::{BlobContent, CacheStatus, PulledBlob, PulledManifest};
 use crate::proxied::Proxied;
@@ -17,6 +18,7 @@ pub struct Repository {
     pub(crate) registry: Arc<Registry>,
     pub(crate) name: RepositoryName,
     pub(crate) kind: Kind,
+    pub(crate) actor: Arc<Actor>,
 }
 
 /// Where a repository's content comes from.
@@ -120,11 +122,13 @@ impl Repository {
     /// Deletes a tag, or a manifest with every tag on it.
     pub async fn delete_manifest(&self, reference: &TagOrDigest) -> Result<(), Error> {
         let metadata = &self.writable()?.metadata;
-        let is_deleted = match reference {
-            TagOrDigest::Tag(tag) => metadata.delete_tag(&self.name, tag).await?,
-            TagOrDigest::Digest(digest) => metadata.delete_manifest(&self.name, digest).await?.is_some(),
+        let deletion = match reference {
+            TagOrDigest::Tag(tag) => metadata.delete_tag(&self.name, tag, &ProtectedTags::default()).await?,
+            TagOrDigest::Digest(digest) => {
+                metadata.delete_manifest(&self.name, digest, &ProtectedTags::default()).await?
+            }
         };
-        if is_deleted {
+        if matches!(deletion, Deletion::Done { .. }) {
             return Ok(());
         }
         self.must_exist().await?;
@@ -134,7 +138,9 @@ impl Repository {
     /// Ends that the repository holds a blob. The bytes stay for whoever else holds them; without any holder they are
     /// garbage, which a collection removes.
     pub async fn delete_blob(&self, digest: &Digest) -> Result<(), Error> {
-        if self.writable()?.metadata.unlink_blob(&self.name, digest).await? {
+        if let Deletion::Done { .. } =
+            self.writable()?.metadata.unlink_blob(&self.name, digest, &ProtectedTags::default()).await?
+        {
             return Ok(());
         }
         self.must_exist().await?;

@@ -48,7 +48,13 @@ impl Repository {
         let store = self.writable()?;
         let id = UploadId::from_random(uuid::Uuid::new_v4().as_u128());
         let touched_at = self.registry.clock.now();
-        let row = UploadRow { id: id.clone(), repository: self.name.clone(), algorithm, touched_at };
+        let row = UploadRow {
+            id: id.clone(),
+            repository: self.name.clone(),
+            owner: self.actor.name.clone(),
+            algorithm,
+            touched_at,
+        };
         match store.metadata.create_upload(&row, self.registry.limits.uploads_per_repository_max).await {
             Ok(()) => Ok(UploadStatus { id, received: 0 }),
             Err(entrepot_metadata::Error::TooManyUploads { open }) => {

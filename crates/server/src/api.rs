@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use entrepot_access::Authority;
 use entrepot_registry::Registry;
 use http::HeaderValue;
 use http::request::Parts;
@@ -22,7 +23,7 @@ use crate::route::Route;
 
 /// The registry API at `/v2/` and `/proxy/<registry>/v2/`. Everything else is answered with 404, so merge further routes before
 /// using it.
-pub fn api(registry: Arc<Registry>) -> Router {
+pub fn api(registry: Arc<Registry>, _authority: Arc<Authority>) -> Router {
     // A repository's name has slashes: no router of segments can match it, `Route::parse` does.
     Router::new().fallback(answer).with_state(registry)
 }

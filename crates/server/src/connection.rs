@@ -57,7 +57,7 @@ impl Default for ConnectionLimits {
 }
 
 /// What the connection knows about a request; every request of a listener has it among its extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The other end of the socket: the client, or the proxy in front of us.
     pub address: SocketAddr,
@@ -65,6 +65,8 @@ pub struct Peer {
     pub over_limit: bool,
     /// The head announced both `Content-Length` and `Transfer-Encoding`.
     pub ambiguous_length: bool,
+    /// The name in the client certificate that was verified in the handshake of TLS.
+    pub certificate: Option<Arc<str>>,
 }
 
 /// How a connection is told to end.
@@ -94,7 +96,7 @@ pub(crate) async fn serve_connection<I, S>(
     let stream = GuardedStream::new(stream, Arc::clone(&phase), head_timeout, limits.write_stall_timeout);
     let body_stall_timeout = limits.body_stall_timeout;
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let peer = Peer { address, over_limit, ambiguous_length: phase.begin_exchange() };
+        let peer = Peer { address, over_limit, ambiguous_length: phase.begin_exchange(), certificate: None };
         let mut request = request.map(|body| watched(body, &phase, body_stall_timeout));
         request.extensions_mut().insert(peer);
         let response = service.clone().oneshot(request);

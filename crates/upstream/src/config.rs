@@ -58,6 +58,8 @@ pub struct UpstreamConfig {
     pub password: Option<SecretString>,
     /// A program that is asked for the account, in place of `username` and `password`.
     pub credential_helper: Option<CredentialHelper>,
+    /// It is asked with the account of whoever asks us, in place of one of its own: it decides who may pull what.
+    pub is_asked_as_caller: bool,
     /// `host` or `host:port`: where redirects and realms of this upstream may lead although the address is
     /// private or the domain another, and what may receive its credentials as a realm.
     pub trusted_hosts: Vec<String>,
@@ -120,6 +122,7 @@ impl UpstreamConfig {
             username: None,
             password: None,
             credential_helper: None,
+            is_asked_as_caller: false,
             trusted_hosts: Vec::new(),
             ca: None,
             client_certificate: None,
@@ -141,6 +144,7 @@ impl fmt::Debug for UpstreamConfig {
             .field("username", &self.username)
             .field("password", &self.password)
             .field("credential_helper", &self.credential_helper)
+            .field("is_asked_as_caller", &self.is_asked_as_caller)
             .field("trusted_hosts", &self.trusted_hosts)
             .field("ca", &self.ca.is_some())
             .field("client_certificate", &self.client_certificate.is_some())

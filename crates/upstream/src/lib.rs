@@ -19,6 +19,7 @@ mod ask;
 mod authorization;
 mod blobs;
 mod body;
+mod caller;
 mod challenge;
 mod circuit;
 mod config;
@@ -48,6 +49,7 @@ mod via;
 
 pub use address::is_public;
 pub use blobs::{BlobBody, BlobFrom, BlobResponse};
+pub use caller::CallerCredentials;
 pub use config::{
     ClientCertificate, ConfigError, CredentialHelper, Hosts, Lookup, Mirror, REQUESTS_MAX_DEFAULT, RemotesConfig,
     Timeouts, UpstreamConfig,

@@ -35,6 +35,7 @@ pub struct Remote {
     reach: Reach,
     account: Account,
     has_certificate: bool,
+    is_asked_as_caller: bool,
     connections: Arc<Connections>,
     tokens: TokenCache,
     wanted: Mutex<Wanted>,
@@ -55,6 +56,7 @@ pub(crate) struct Identity {
     pub(crate) account: Account,
     /// Whether it may see a client certificate.
     pub(crate) has_certificate: bool,
+    pub(crate) is_asked_as_caller: bool,
     pub(crate) requests_max: usize,
 }
 
@@ -79,7 +81,8 @@ pub struct RemoteState {
 
 impl Remote {
     pub(crate) fn new(identity: Identity, connections: Arc<Connections>) -> Self {
-        let Identity { name, origin, is_docker_hub, reach, account, has_certificate, requests_max } = identity;
+        let Identity { name, origin, is_docker_hub, reach, account, has_certificate, is_asked_as_caller, requests_max } =
+            identity;
         let (tokens, wanted, rate_limit) = (TokenCache::default(), Mutex::default(), Mutex::default());
         let (circuit, turns) = (Arc::new(Circuit::new(Arc::clone(&name))), Turns::new(requests_max));
         Self {
@@ -89,6 +92,7 @@ impl Remote {
             reach,
             account,
             has_certificate,
+            is_asked_as_caller,
             connections,
             tokens,
             wanted,
@@ -121,6 +125,11 @@ impl Remote {
     /// Whether an account or a client certificate is configured, so that what is pulled may be private.
     pub const fn has_credentials(&self) -> bool {
         self.has_account() || self.has_certificate
+    }
+
+    /// Whether it is asked with the account of whoever asks us.
+    pub const fn is_asked_as_caller(&self) -> bool {
+        self.is_asked_as_caller
     }
 
     /// The names of its mirrors, in the order in which they are asked.

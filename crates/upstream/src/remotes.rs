@@ -114,6 +114,7 @@ impl Remotes {
                 reach,
                 account: Account::Anonymous,
                 has_certificate: false,
+                is_asked_as_caller: false,
                 requests_max: REQUESTS_MAX_DEFAULT,
             };
             Arc::new(Remote::new(identity, Arc::clone(&self.connections)))
@@ -139,6 +140,20 @@ impl Remotes {
             (None, None) if self.hosts == Hosts::Public => Err(ResolveError::NotAHost { host: authority }),
             (None, _) => Err(ResolveError::NotListed { host: authority }),
         }
+    }
+
+    /// Every component behind `proxy/` that stands for `remote`, its name first. A public host that clients may name as well, under its
+    /// names alone.
+    pub fn names_of(&self, remote: &Remote) -> Vec<String> {
+        let listed = self.listed.iter().filter(|(_, listed)| listed.origin() == remote.origin()).map(|(name, _)| name);
+        let mut names: Vec<String> = listed.cloned().collect();
+        if remote.is_docker_hub() && names.is_empty() {
+            names.extend(DOCKER_HUB.map(str::to_owned));
+        }
+        names.retain(|name| name != remote.name());
+        names.sort_unstable();
+        names.insert(0, remote.name().to_owned());
+        names
     }
 
     /// The listed upstreams, each once, by name.
@@ -200,6 +215,7 @@ fn identity(upstream: &UpstreamConfig) -> Result<Identity, ConfigError> {
         reach: Reach::listed(url, trusted_hosts(upstream)?),
         account,
         has_certificate: upstream.client_certificate.is_some(),
+        is_asked_as_caller: upstream.is_asked_as_caller,
         requests_max: upstream.requests_max,
     })
 }

@@ -46,6 +46,12 @@ const RULES: &[Rule] = &[
         reason: "the client of other registries keeps nothing and serves nothing",
     },
     Rule {
+        name: "access",
+        ours: &["oci", "metadata", "upstream"],
+        banned: &["axum", "hyper", "http", "reqwest", "rusqlite", "sqlx"],
+        reason: "who may do what is decided without HTTP and SQL",
+    },
+    Rule {
         name: "registry",
         ours: &["oci", "blobs", "metadata", "upstream"],
         banned: &["axum", "hyper", "http", "reqwest", "rusqlite", "sqlx", "object_store"],
@@ -53,13 +59,13 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "server",
-        ours: &["oci", "blobs", "metadata", "upstream", "registry"],
+        ours: &["oci", "blobs", "metadata", "upstream", "access", "registry"],
         banned: &["rusqlite", "sqlx", "object_store", "reqwest"],
         reason: "HTTP is a skin: it knows the domain and no back end",
     },
     Rule {
         name: "entrepot",
-        ours: &["oci", "blobs", "metadata", "metadata-sqlite", "upstream", "registry", "server"],
+        ours: &["oci", "blobs", "metadata", "metadata-sqlite", "upstream", "access", "registry", "server"],
         banned: &["rusqlite", "sqlx", "reqwest"],
         reason: "the binary names back ends, and leaves their drivers to them",
     },

@@ -258,6 +258,8 @@ async fn without_a_server_the_storage_is_opened_here_and_with_one_it_is_asked() 
         remotes: RemotesConfig::default(),
         limits: Limits::default(),
         settings: ProxySettings::default(),
+        immutable: entrepot_registry::ImmutableTags::default(),
+        access: None,
     })
     .await
     .unwrap();

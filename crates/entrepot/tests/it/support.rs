@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use entrepot::{Assembly, Blueprint, assemble};
-use entrepot_registry::{Limits, ProxySettings};
+use entrepot::{AccessBlueprint, Assembly, Blueprint, assemble};
+use entrepot_registry::{ImmutableTags, Limits, ProxySettings};
 use entrepot_server::{ConnectionLimits, ServeOutcome};
 use entrepot_upstream::{Lookup, RemotesConfig, Timeouts, UpstreamConfig};
 use tempfile::TempDir;
@@ -20,6 +20,9 @@ pub(crate) struct Setup {
     pub(crate) limits: Option<Limits>,
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) settings: ProxySettings,
+    pub(crate) immutable: ImmutableTags,
+    /// Who may do what; everybody everything where it is not said.
+    pub(crate) access: Option<AccessBlueprint>,
     /// Answers for names instead of those of DNS.
     pub(crate) lookup: Option<Lookup>,
 }
@@ -130,6 +133,8 @@ impl Running {
             remotes,
             limits: self.setup.limits.unwrap_or_default(),
             settings: self.setup.settings.clone(),
+            immutable: self.setup.immutable.clone(),
+            access: self.setup.access.clone(),
         })
         .await
         .unwrap();

@@ -103,6 +103,8 @@ pub(super) fn push(repository: &str, manifest: &Manifest, tags: &[&str]) -> Mani
         manifest: manifest.clone(),
         tags: tags.iter().map(|tag| parsed(tag)).collect(),
         references: ReferenceCheck::Lazy,
+        unmovable: Vec::new(),
+        may_create_tags: true,
         condition: TagCondition::None,
         now: NOW,
     }

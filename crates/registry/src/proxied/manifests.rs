@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use entrepot_metadata::{ManifestPush, ManifestRow, ReferenceCheck, TagCondition, Timestamp};
+use entrepot_metadata::{Deletion, ManifestPush, ManifestRow, ProtectedTags, ReferenceCheck, TagCondition, Timestamp};
 use entrepot_oci::{Digest, Tag, TagOrDigest};
 use entrepot_upstream::FetchedManifest;
 
@@ -224,6 +224,8 @@ impl Proxied {
             manifest,
             tags: tag.cloned().into_iter().collect(),
             references: ReferenceCheck::Lazy,
+            unmovable: Vec::new(),
+            may_create_tags: true,
             condition: TagCondition::None,
             now: registry.clock.now(),
         };
@@ -244,7 +246,8 @@ impl Proxied {
         let is_forgotten = is_gone && self.freshness(registry, tag).on_upstream_404 == OnUpstream404::Forget;
         let outcome = if is_forgotten {
             // The manifest stays, for those who have its digest, until it is evicted.
-            metadata.delete_tag(&self.cached_name, tag).await
+            let deletion = metadata.delete_tag(&self.cached_name, tag, &ProtectedTags::default()).await;
+            deletion.map(|deletion| matches!(deletion, Deletion::Done { .. }))
         } else {
             metadata.tag(&self.cached_name, tag).await.map(|row| row.is_some())
         };

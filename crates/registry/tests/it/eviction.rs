@@ -220,7 +220,7 @@ async fn freed_means_freed_and_what_was_mounted_or_pushed_stays() {
     let own = cached.registry.repository(&"team/app".parse().unwrap()).unwrap();
     let layer = &images[0].layers[1];
     let from = format!("proxy/{NAME}/a").parse().unwrap();
-    assert!(own.mount(&layer.digest, Some(&from)).await.unwrap());
+    assert!(own.mount(&layer.digest, Some(&from), &|_| true).await.unwrap());
     let pushed = Algorithm::Sha256.digest(b"pushed");
     own.push_blob(&pushed, None, crate::source("pushed")).await.unwrap();
 

@@ -72,6 +72,7 @@ impl House {
             clock: clock.clone(),
             limits,
             settings: entrepot_registry::ProxySettings::default(),
+            immutable: entrepot_registry::ImmutableTags::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
         });

@@ -36,11 +36,11 @@ async fn a_cached_layer_is_copied_into_an_own_repository_unless_it_goes_or_is_da
         for fault in [&faults.has_lost_all, &faults.is_corrupt] {
             fault.store(true, Ordering::SeqCst);
             // The client is told to upload.
-            assert!(!port.hosted().mount(&layer.digest, from).await.unwrap(), "{from:?}");
+            assert!(!port.hosted().mount(&layer.digest, from, &|_| true).await.unwrap(), "{from:?}");
             port.hosted().blob_size(&layer.digest).await.unwrap_err();
             faults.heal();
         }
     }
-    assert!(port.hosted().mount(&layer.digest, Some(&from)).await.unwrap());
+    assert!(port.hosted().mount(&layer.digest, Some(&from), &|_| true).await.unwrap());
     assert_eq!(port.hosted().blob_size(&layer.digest).await.unwrap().0, 50_000);
 }

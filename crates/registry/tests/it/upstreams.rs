@@ -66,6 +66,7 @@ impl Port {
             clock: clock.clone(),
             limits: Limits::default(),
             settings,
+            immutable: entrepot_registry::ImmutableTags::default(),
             metrics: metrics.clone(),
             tasks: Tasks::default(),
         };
@@ -93,6 +94,7 @@ impl Port {
             clock: self.clock.clone(),
             limits: Limits::default(),
             settings: ProxySettings::default(),
+            immutable: entrepot_registry::ImmutableTags::default(),
             metrics: self.metrics.clone(),
             tasks: Tasks::default(),
         });

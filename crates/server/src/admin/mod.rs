@@ -16,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
+use entrepot_access::Authority;
 use entrepot_oci::ImageReference;
 use entrepot_registry::{CachedEntryKey, EvictionOrder, Registry, Repository};
 use futures_util::StreamExt;
@@ -40,7 +41,7 @@ const JSON: &str = "application/json";
 const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// The administrative API and nothing else: to be merged into a router with a fallback.
-pub fn admin_router(registry: Arc<Registry>) -> Router {
+pub fn admin_router(registry: Arc<Registry>, _authority: Arc<Authority>) -> Router {
     Router::new().route("/api/v1/{*rest}", any(answer)).with_state(registry)
 }
 

@@ -55,7 +55,15 @@ pub(super) async fn push(
     };
     let bytes = read_bounded(body, MANIFEST_BYTES_MAX, |size| ManifestError::TooLarge { size }.into()).await?;
     let media_type = content_type(call)?;
-    let upload = ManifestUpload { reference, media_type, bytes, tags: tags.clone(), condition };
+    let upload = ManifestUpload {
+        reference,
+        media_type,
+        bytes,
+        tags: tags.clone(),
+        may_create_tags: true,
+        may_move_tags: true,
+        condition,
+    };
     let pushed = repository.push_manifest(upload).await?;
     facts.digest = Some(pushed.digest.to_string());
     let location = format!("/v2/{}/manifests/{}", repository.name(), pushed.digest);

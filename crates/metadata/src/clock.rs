@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use entrepot_metadata::Timestamp;
+use crate::Timestamp;
 
 /// Tells the time of day. Used for what is stored with a time; never to order writes.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {

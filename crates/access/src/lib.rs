@@ -1,0 +1,40 @@
+//! Who may do what.
+//!
+//! Two questions, and nothing else: *who is this?* ([`Authority::authenticate`] makes a [`Caller`] of what a request proves) and *may
+//! he?* ([`Authority::decide`] makes a [`Verdict`] of a caller, an [`Action`] and a [`Target`]). Both are asked in one place of the
+//! server, before any handler. What the answer is depends on names and rules alone, never on what exists, so it cannot tell a
+//! stranger what exists.
+//!
+//! Rules only allow. Whoever is allowed something by a token is allowed it by the rules of that very moment as well: a token narrows
+//! what its principal may, and never widens it.
+//!
+//! This crate knows no HTTP server and no SQL.
+
+mod action;
+mod authority;
+mod caller;
+mod caller_upstreams;
+mod credentials;
+mod issuers;
+mod limits;
+mod metrics;
+mod principal;
+mod refusal;
+mod rules;
+mod scope;
+mod tokens;
+mod users;
+
+pub use action::{Action, Actions};
+pub use authority::{Attempt, Authority, AuthorityParts, IssuedToken, Proof};
+pub use caller::{Bounds, Caller, CredentialBounds, Scheme};
+pub use caller_upstreams::CallerUpstreams;
+pub use credentials::{NewCredential, StoredCredentials};
+pub use issuers::{ClaimRule, IssuerConfig, Issuers, IssuersError};
+pub use metrics::Metrics;
+pub use principal::{Principal, PrincipalError, UserName};
+pub use refusal::{Denial, Refusal, TokenFault, Verdict};
+pub use rules::{Anonymous, Group, PrincipalPattern, Rule, Rules, Target};
+pub use scope::{ResourceKind, Scope, ScopeError, Scopes};
+pub use tokens::Tokens;
+pub use users::{Users, UsersError};
