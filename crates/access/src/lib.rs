@@ -22,6 +22,7 @@ mod principal;
 mod refusal;
 mod rules;
 mod scope;
+mod throttle;
 mod tokens;
 mod users;
 
