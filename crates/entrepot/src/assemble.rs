@@ -122,6 +122,15 @@ pub enum AssembleError {
     /// The upstreams contradict each other.
     #[error("the configured upstreams cannot be used")]
     Upstreams(#[source] entrepot_upstream::ConfigError),
+    /// The users file is there and cannot be read.
+    #[error("the users file {} cannot be read", path.display())]
+    UsersFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The users file cannot be used.
     #[error("the users file cannot be used")]
     Users(#[source] entrepot_access::UsersError),
