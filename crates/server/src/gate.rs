@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use entrepot_access::{
-    Action, Actions, Attempt, Authority, Caller, Denial, Proof, Refusal, ResourceKind, Scheme, Scope, Target, Verdict,
+    Action, Actions, Attempt, Authority, Caller, Denial, Refusal, ResourceKind, Scheme, Scope, Target, Verdict,
 };
 use entrepot_oci::{ErrorCode, RepositoryName};
 use entrepot_registry::{Actor, Named, Registry};
