@@ -8,15 +8,19 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use entrepot_access::Refusal;
 use entrepot_oci::{
     Algorithm, ErrorBody, ErrorCode, ErrorEntry, ManifestError, RangeError, RepositoryName, upload_range,
 };
 use entrepot_registry::{Error, Registry};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::proof::ProofError;
 use crate::request_body::BodyStalled;
 use crate::request_id::RequestId;
 use crate::respond::DOCKER_UPLOAD_UUID;
@@ -24,6 +28,9 @@ use crate::route::{DigestOf, RouteError};
 
 /// When to come back after a failure of something behind us whose end nobody knows.
 const RETRY_LATER: Duration = Duration::from_secs(10);
+
+/// When to come back to a queue that is full.
+const RETRY_SOON: Duration = Duration::from_secs(2);
 
 /// A failed request.
 #[derive(Debug)]
@@ -52,7 +59,7 @@ impl ErrorResponse {
     }
 
     /// The same with something for programs.
-    fn with_detail(mut self, detail: Value) -> Self {
+    pub(crate) fn with_detail(mut self, detail: Value) -> Self {
         self.details.push(detail);
         self
     }
@@ -76,6 +83,21 @@ impl ErrorResponse {
             self.message = format!("{} (upstream {upstream})", self.message);
         }
         self
+    }
+
+    /// The same with what the client has to do about its credentials, where there is something. No cache keeps that.
+    pub(crate) fn challenging(self, challenge: Option<String>) -> Self {
+        let challenge = challenge.filter(|_| self.status == StatusCode::UNAUTHORIZED);
+        let response = self.with_header(CACHE_CONTROL, "no-store");
+        match challenge {
+            Some(challenge) => response.with_header(WWW_AUTHENTICATE, challenge),
+            None => response,
+        }
+    }
+
+    /// The reason, if this says that somebody may not do what he wants.
+    pub(crate) fn denial(&self) -> Option<&str> {
+        (self.code == ErrorCode::DENIED).then_some(&self.message)
     }
 
     fn retry_after(self, wait: Duration) -> Self {
@@ -147,6 +169,32 @@ impl From<ManifestError> for ErrorResponse {
     }
 }
 
+/// Who has not proved who he is. That a wrong password and an unknown user are told alike is for `access` to see to.
+impl From<&Refusal> for ErrorResponse {
+    fn from(refusal: &Refusal) -> Self {
+        let of = |code: ErrorCode| Self::new(code, refusal.to_string());
+        match refusal {
+            Refusal::WrongCredentials | Refusal::InvalidToken(_) => of(ErrorCode::UNAUTHORIZED),
+            Refusal::TooManyAttempts { retry_after } => of(ErrorCode::TOOMANYREQUESTS).retry_after(*retry_after),
+            Refusal::Busy => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_SOON),
+            Refusal::Unavailable { .. } => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_LATER),
+        }
+    }
+}
+
+impl From<ProofError> for ErrorResponse {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Repeated => {
+                Self::new(ErrorCode::UNSUPPORTED, error.to_string()).with_status(StatusCode::BAD_REQUEST)
+            }
+            ProofError::Malformed(_) | ProofError::UnknownScheme => {
+                Self::new(ErrorCode::UNAUTHORIZED, error.to_string())
+            }
+        }
+    }
+}
+
 impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         let response = describe(error.root());
@@ -166,7 +214,7 @@ fn log(error: &Error, status: StatusCode, id: Option<RequestId>) {
 }
 
 /// The error with everything behind it, which a log in JSON would leave out of an error.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
