@@ -39,6 +39,8 @@ pub struct RequestFacts {
     pub cache: Option<CacheStatus>,
     /// The name of the upstream behind the repository.
     pub upstream: Option<String>,
+    /// Who asked, where anybody is asked who he is.
+    pub principal: Option<String>,
     /// How the client spelled that it wants another registry's content: `path`, `namespace`, `mirror` or `root`.
     pub door: Option<&'static str>,
 }

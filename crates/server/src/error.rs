@@ -3,11 +3,13 @@
 //! The client gets a code, a sentence that says what happened to which name and what to do next, and the request id at its end, where
 //! every client prints it; the log gets the whole chain under the same id, here, once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use entrepot_access::Refusal;
 use entrepot_oci::{
     Algorithm, ErrorBody, ErrorCode, ErrorEntry, ManifestError, RangeError, RepositoryName, upload_range,
 };
@@ -25,6 +27,15 @@ use crate::route::{DigestOf, RouteError};
 /// When to come back after a failure of something behind us whose end nobody knows.
 const RETRY_LATER: Duration = Duration::from_secs(10);
 
+/// The body of an error.
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    errors: ErrorBody,
+    #[serde(flatten)]
+    fields: BTreeMap<&'static str, String>,
+}
+
 /// A failed request.
 #[derive(Debug)]
 pub struct ErrorResponse {
@@ -34,6 +45,8 @@ pub struct ErrorResponse {
     /// Things for programs; each becomes an entry of its own with the same code and message.
     details: Vec<Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Further fields of the body, beside `errors`.
+    fields: Vec<(&'static str, String)>,
     /// For the log.
     cause: Option<Box<Error>>,
 }
@@ -42,7 +55,15 @@ impl ErrorResponse {
     /// An error with the usual status of its code.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, message: message.into(), details: Vec::new(), headers: Vec::new(), cause: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            headers: Vec::new(),
+            fields: Vec::new(),
+            cause: None,
+        }
     }
 
     /// The same with another status.
@@ -84,6 +105,38 @@ impl ErrorResponse {
         self.with_header(RETRY_AFTER, seconds.max(1).to_string())
     }
 
+    /// The same with the `error` by which clients of OAuth2 understand it.
+    pub(crate) fn with_oauth_error(mut self, error: &'static str) -> Self {
+        self.fields.push(("error", error.to_owned()));
+        self
+    }
+
+    /// The same with the text that clients of Docker's token service show.
+    pub(crate) fn with_details_text(mut self, text: &str) -> Self {
+        self.fields.push(("details", text.to_owned()));
+        self
+    }
+
+    /// Somebody who is not let in, whatever he wants.
+    pub(crate) fn of_refusal(refusal: &Refusal) -> Self {
+        if let Refusal::Unavailable { .. } = refusal {
+            tracing::error!(error = chain(refusal), "credentials cannot be looked at");
+        }
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::WrongCredentials | Refusal::InvalidToken(_) => Self::new(ErrorCode::UNAUTHORIZED, message),
+            Refusal::TooManyAttempts { retry_after } => {
+                Self::new(ErrorCode::TOOMANYREQUESTS, message).retry_after(*retry_after)
+            }
+            Refusal::Busy => Self::new(ErrorCode::UNAVAILABLE, message)
+                .with_status(StatusCode::SERVICE_UNAVAILABLE)
+                .retry_after(Duration::from_secs(1)),
+            Refusal::Unavailable { .. } => Self::new(ErrorCode::UNAVAILABLE, message)
+                .with_status(StatusCode::SERVICE_UNAVAILABLE)
+                .retry_after(RETRY_LATER),
+        }
+    }
+
     /// A range that the content does not have.
     pub(crate) fn unsatisfiable_range(error: RangeError, size: u64) -> Self {
         Self::new(ErrorCode::RANGE_INVALID, format!("{error}: the blob has {size} bytes"))
@@ -104,8 +157,9 @@ impl ErrorResponse {
             details if details.is_empty() => vec![entry(Value::Null)],
             details => details.into_iter().map(entry).collect(),
         };
+        let document = Document { errors: ErrorBody { errors }, fields: self.fields.into_iter().collect() };
         // Strings and numbers into memory: there is no way to fail.
-        let body = serde_json::to_vec(&ErrorBody { errors }).map(Bytes::from).unwrap_or_default();
+        let body = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
         let length = body.len();
         let mut response = Response::new(if is_head { Body::empty() } else { Body::from(body) });
         *response.status_mut() = self.status;
@@ -134,6 +188,12 @@ impl From<RouteError> for ErrorResponse {
             RouteError::Digest { of: DigestOf::Other, .. } => Self::new(ErrorCode::DIGEST_INVALID, message),
             RouteError::Tag { is_push: true, .. } => Self::new(ErrorCode::MANIFEST_INVALID, message),
         }
+    }
+}
+
+impl From<Refusal> for ErrorResponse {
+    fn from(refusal: Refusal) -> Self {
+        Self::of_refusal(&refusal)
     }
 }
 

@@ -26,11 +26,13 @@ mod hygiene;
 mod limits;
 mod listener;
 mod metrics;
+mod proof;
 mod query;
 mod request_body;
 mod request_id;
 mod respond;
 mod route;
+mod token_endpoint;
 
 pub use access_log::RequestFacts;
 pub use admin::admin_router;
@@ -45,3 +47,4 @@ pub use metrics::{ConnectionMetrics, Metrics, RequestMetrics, RouteLabel, metric
 pub use request_body::BodyStalled;
 pub use request_id::{RequestId, RequestIds};
 pub use route::{Access, DigestOf, Route, RouteError};
+pub use token_endpoint::token_router;

@@ -6,6 +6,7 @@
 mod explained;
 mod order;
 mod route;
+mod tokens;
 mod view;
 
 use std::sync::Arc;
@@ -24,12 +25,14 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
+use serde_json::json;
 
 use self::order::{EntriesPage, Evict, Named, Warm};
 use self::route::AdminRoute;
 use crate::access_log::RequestFacts;
 use crate::error::ErrorResponse;
 use crate::handlers::Handled;
+use crate::limits::ADMIN_PAGE_MAX;
 use crate::metrics::RouteLabel;
 use crate::query::Query;
 use crate::request_id::RequestId;
@@ -41,20 +44,27 @@ const JSON: &str = "application/json";
 const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// The administrative API and nothing else: to be merged into a router with a fallback.
-pub fn admin_router(registry: Arc<Registry>, _authority: Arc<Authority>) -> Router {
-    Router::new().route("/api/v1/{*rest}", any(answer)).with_state(registry)
+pub fn admin_router(registry: Arc<Registry>, authority: Arc<Authority>) -> Router {
+    Router::new().route("/api/v1/{*rest}", any(answer)).with_state(Api { registry, authority })
+}
+
+#[derive(Clone, Debug)]
+struct Api {
+    registry: Arc<Registry>,
+    authority: Arc<Authority>,
 }
 
 /// An administrative request on its way.
 struct Order {
     registry: Arc<Registry>,
+    authority: Arc<Authority>,
     head: Parts,
     query: Query,
     facts: RequestFacts,
 }
 
 /// Every administrative request passes here, and is parsed before anything of it is done: who may do what will be asked here.
-async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Response {
+async fn answer(State(Api { registry, authority }): State<Api>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
     let id = head.extensions.get::<RequestId>().copied();
@@ -63,7 +73,7 @@ async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Resp
         Err(error) => return ErrorResponse::from(error).into_response(is_head, id),
     };
     let query = Query::parse(head.uri.query());
-    let mut order = Order { registry, head, query, facts: RequestFacts::default() };
+    let mut order = Order { registry, authority, head, query, facts: RequestFacts::default() };
     let mut response = order.carry_out(route, body).await.unwrap_or_else(|error| error.into_response(is_head, id));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.extensions_mut().insert(RouteLabel(route.label()));
@@ -108,6 +118,9 @@ impl Order {
             }
             AdminRoute::Warm => self.warm(body).await,
             AdminRoute::Explain => self.explain().await,
+            AdminRoute::Tokens => self.tokens().await,
+            AdminRoute::CreateToken => self.create_token(body).await,
+            AdminRoute::RevokeToken => self.revoke_token(body).await,
         }
     }
 
@@ -153,6 +166,38 @@ impl Order {
         let mut response = Response::new(Body::from_stream(events.map(|event| view::warm_line(&event))));
         response.headers_mut().insert(CONTENT_TYPE, JSON_LINES);
         Ok(response)
+    }
+
+    async fn tokens(&self) -> Handled {
+        let credentials = tokens::stored(self.authority.credentials())?;
+        let after = self.query.first("last").map(ToOwned::to_owned);
+        let mut rows = credentials.list(None, after, ADMIN_PAGE_MAX + 1).await.map_err(ErrorResponse::from)?;
+        let has_more = rows.len() > ADMIN_PAGE_MAX;
+        rows.truncate(ADMIN_PAGE_MAX);
+        let mut answer = Answer::new(StatusCode::OK);
+        if let Some(last) = rows.last().filter(|_| has_more) {
+            answer = answer.next(self.head.uri.path(), &[("last", &last.id)]);
+        }
+        let bytes = Bytes::from(tokens::tokens(&rows).to_string());
+        Ok(answer.bytes(JSON, bytes, self.head.method == Method::HEAD))
+    }
+
+    async fn create_token(&self, body: Body) -> Handled {
+        let credentials = tokens::stored(self.authority.credentials())?;
+        let order: tokens::Create = order::read(&self.head.headers, body).await?;
+        let credential = order.credential(self.registry.now())?;
+        let name = credential.name.clone();
+        match credentials.create(credential).await.map_err(ErrorResponse::from)? {
+            Some((row, token)) => Ok(self.document(&tokens::created(&row, &token))),
+            None => Err(tokens::taken(&name)),
+        }
+    }
+
+    async fn revoke_token(&self, body: Body) -> Handled {
+        let credentials = tokens::stored(self.authority.credentials())?;
+        let order: tokens::Revoke = order::read(&self.head.headers, body).await?;
+        let was_there = credentials.revoke(&order.id).await.map_err(ErrorResponse::from)?;
+        Ok(self.document(&json!({ "id": order.id, "was_there": was_there })))
     }
 
     /// What a body with a reference names.
