@@ -59,6 +59,7 @@ fn router() -> Router {
         digest: Some("sha256:00".to_owned()),
         cache: Some(CacheStatus::Hit),
         upstream: None,
+        principal: None,
         door: Some("namespace"),
     };
     let manifest = async move || {
