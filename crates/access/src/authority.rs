@@ -21,7 +21,7 @@ use crate::rules::{Anonymous, Rules, Target};
 use crate::scope::Scopes;
 use crate::throttle::Throttle;
 use crate::tokens::{Signed, Subject, Tokens};
-use crate::users::Users;
+use crate::users::{Users, UsersError};
 
 /// What a request proves.
 #[derive(Debug)]
@@ -131,6 +131,14 @@ impl Authority {
     /// The tokens that this registry keeps, for the operator. `None` where there are none.
     pub fn credentials(&self) -> Option<&StoredCredentials> {
         self.parts.as_ref().map(|parts| &parts.credentials)
+    }
+
+    /// Takes the users of another text of the users file. Nothing happens where there are no users, because everybody may everything.
+    ///
+    /// # Errors
+    /// The first line that cannot be used; then the users stay as they were.
+    pub fn replace_users(&self, text: &str) -> Result<(), UsersError> {
+        self.parts.as_ref().map_or(Ok(()), |parts| parts.users.replace(text))
     }
 
     /// Who somebody is.

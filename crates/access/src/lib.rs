@@ -42,4 +42,4 @@ pub use refusal::{Denial, Refusal, TokenFault, Verdict};
 pub use rules::{Anonymous, Group, PrincipalPattern, Rule, Rules, Target};
 pub use scope::{ResourceKind, Scope, ScopeError, Scopes};
 pub use tokens::Tokens;
-pub use users::{Users, UsersError};
+pub use users::{HashKind, ListedUser, PasswordError, Users, UsersError, UsersText, hash_password};
