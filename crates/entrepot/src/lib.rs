@@ -8,6 +8,7 @@ mod assemble;
 mod cli;
 mod commands;
 mod descriptors;
+mod reload;
 mod serve;
 mod told;
 
