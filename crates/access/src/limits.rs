@@ -12,7 +12,7 @@ pub(crate) const FAILURES_WINDOW: Duration = Duration::from_mins(1);
 pub(crate) const THROTTLED_ADDRESSES_MAX: usize = 10_000;
 
 /// Bytes of a users file; a longer one is refused.
-pub(crate) const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Users in a users file; with one more it is refused.
 pub(crate) const USERS_MAX: usize = 10_000;
