@@ -238,11 +238,15 @@ impl PrincipalPattern {
 /// Whether the patterns are about principals of this kind: `c*` means users, and no `certificate:…`; and whoever has not said who he
 /// is has no name that a pattern could match.
 fn is_of_kind(patterns: &Patterns, principal: &Principal, name: &str) -> bool {
-    let kind = |text: &str| text.split_once(':').map(|(kind, _)| kind.to_owned());
     let is_it = |text: &String| {
-        if principal.is_anonymous() { text == name } else { kind(text) == kind(name) }
+        if principal.is_anonymous() { text == name } else { kind_of(text) == kind_of(name) }
     };
     patterns.texts().iter().any(is_it)
+}
+
+/// What stands before the colon; `None` for users.
+fn kind_of(text: &str) -> Option<&str> {
+    text.split_once(':').map(|(kind, _)| kind)
 }
 
 impl fmt::Display for PrincipalPattern {

@@ -31,6 +31,7 @@ mod request_body;
 mod request_id;
 mod respond;
 mod route;
+mod socket;
 
 pub use access_log::RequestFacts;
 pub use admin::admin_router;
@@ -45,3 +46,4 @@ pub use metrics::{ConnectionMetrics, Metrics, RequestMetrics, RouteLabel, metric
 pub use request_body::BodyStalled;
 pub use request_id::{RequestId, RequestIds};
 pub use route::{Access, DigestOf, Route, RouteError};
+pub use socket::serve_socket;
