@@ -193,7 +193,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     let endpoints = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority))
         .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
-    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
+    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests(), Arc::default());
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 
