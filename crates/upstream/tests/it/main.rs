@@ -6,6 +6,7 @@ mod budget;
 mod circuit;
 mod connections;
 mod credential_helper;
+mod documents;
 mod guard;
 mod handshake;
 mod lists;
