@@ -30,7 +30,7 @@ pub use authority::{Attempt, Authority, AuthorityParts, IssuedToken, Proof};
 pub use caller::{Bounds, Caller, CredentialBounds, Scheme};
 pub use caller_upstreams::CallerUpstreams;
 pub use credentials::{NewCredential, StoredCredentials};
-pub use issuers::{ClaimRule, IssuerConfig, Issuers, IssuersError};
+pub use issuers::{ClaimRule, IssuerConfig, IssuerMetrics, Issuers, IssuersError};
 pub use metrics::Metrics;
 pub use principal::{Principal, PrincipalError, UserName};
 pub use refusal::{Denial, Refusal, TokenFault, Verdict};
