@@ -267,10 +267,12 @@ recipe_ci() {
 
 # job_token REPOSITORY REF [AUDIENCE]
 job_token() {
-    jq -nc --arg issuer "$ISSUER" --arg audience "${3:-$DOMAIN}" --arg repository "$1" --arg ref "$2" --argjson now "$(date +%s)" \
+    local claims
+    claims=$(jq -nc --arg issuer "$ISSUER" --arg audience "${3:-$DOMAIN}" --arg repository "$1" --arg ref "$2" \
+        --argjson now "$(date +%s)" \
         '{iss: $issuer, aud: $audience, sub: "repo:\($repository):ref:\($ref)", repository: $repository, ref: $ref,
-          repository_owner: ($repository | split("/")[0]), iat: $now, nbf: $now, exp: ($now + 300)}' |
-        curl -fsS --max-time 5 --data-binary @- "$ISSUER/mint"
+          repository_owner: ($repository | split("/")[0]), iat: $now, nbf: $now, exp: ($now + 300)}')
+    get --get --data-urlencode "claims=$claims" "$ISSUER/mint"
 }
 
 recipe_ci_main() {
