@@ -252,8 +252,11 @@ impl Registry {
     ) -> Result<Listing<RepositoryName>, Error> {
         let limit = limit.min(PAGE_MAX);
         let mut listing = Listing { entries: Vec::new(), has_more: false, warning: None };
+        if limit == 0 {
+            return Ok(listing);
+        }
         let (mut batch, mut looked_at) = (limit + 1, 0);
-        while limit > 0 {
+        loop {
             let names = self.own.metadata.repositories(&Page { after, limit: batch }).await?;
             let is_last = names.len() < batch;
             looked_at += names.len();

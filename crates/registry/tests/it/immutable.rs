@@ -70,12 +70,12 @@ fn at(tags: &[(&str, &Image)]) -> Vec<(String, Digest)> {
     tags.iter().map(|(tag, image)| ((*tag).to_owned(), image.manifest.digest.clone())).collect()
 }
 
-fn assert_unmovable<T: std::fmt::Debug>(outcome: Result<T, Error>, expected: &str) {
-    assert!(matches!(&outcome, Err(Error::TagUnmovable { tag, .. }) if tag.as_str() == expected), "{outcome:?}");
+fn assert_unmovable<T: std::fmt::Debug>(outcome: &Result<T, Error>, expected: &str) {
+    assert!(matches!(outcome, Err(Error::TagUnmovable { tag, .. }) if tag.as_str() == expected), "{outcome:?}");
 }
 
-fn assert_protected<T: std::fmt::Debug>(outcome: Result<T, Error>, expected: &str) {
-    assert!(matches!(&outcome, Err(Error::TagProtected { tag, .. }) if tag.as_str() == expected), "{outcome:?}");
+fn assert_protected<T: std::fmt::Debug>(outcome: &Result<T, Error>, expected: &str) {
+    assert!(matches!(outcome, Err(Error::TagProtected { tag, .. }) if tag.as_str() == expected), "{outcome:?}");
 }
 
 fn reference(text: &str) -> TagOrDigest {
@@ -90,16 +90,16 @@ async fn b6_an_immutable_tag_is_not_overwritten_by_tag_or_beside_others() {
     let new = push_image(&repository, 2, "latest").await;
     let before = at(&[("latest", &new), ("v1", &old)]);
 
-    assert_unmovable(push(&repository, &new.manifest, "v1").await, "v1");
+    assert_unmovable(&push(&repository, &new.manifest, "v1").await, "v1");
     let digest = new.manifest.digest.as_str();
     for beside in [&["v1"][..], &["a", "v1", "b"], &["v1", "a"]] {
-        assert_unmovable(repository.push_manifest(upload(&new.manifest, digest, beside)).await, "v1");
+        assert_unmovable(&repository.push_manifest(upload(&new.manifest, digest, beside)).await, "v1");
         assert_eq!(tags(&repository).await, before, "{beside:?}: nothing moves, and nothing is made");
     }
     // Nor under a condition that holds.
     let condition = TagCondition::PointsAt(vec![old.manifest.digest.clone()]);
     let conditional = ManifestUpload { condition, ..upload(&new.manifest, "v1", &[]) };
-    assert_unmovable(repository.push_manifest(conditional).await, "v1");
+    assert_unmovable(&repository.push_manifest(conditional).await, "v1");
 
     // The same again is no change; others are made once, and go on moving where no rule is.
     push(&repository, &old.manifest, "v1").await.unwrap();
@@ -117,12 +117,12 @@ async fn b6_an_immutable_tag_and_what_it_reaches_cannot_be_deleted() {
     push(&repository, &whole, "v1").await.unwrap();
     let free = push_image(&repository, 2, "latest").await;
 
-    assert_protected(repository.delete_manifest(&reference("v1")).await, "v1");
+    assert_protected(&repository.delete_manifest(&reference("v1")).await, "v1");
     for digest in [&whole.digest, &image.manifest.digest] {
-        assert_protected(repository.delete_manifest(&TagOrDigest::Digest(digest.clone())).await, "v1");
+        assert_protected(&repository.delete_manifest(&TagOrDigest::Digest(digest.clone())).await, "v1");
     }
     for blob in image.blobs() {
-        assert_protected(repository.delete_blob(&blob.digest).await, "v1");
+        assert_protected(&repository.delete_blob(&blob.digest).await, "v1");
         assert_eq!(repository.blob_size(&blob.digest).await.unwrap().0, blob.size());
     }
     repository.manifest(&reference("v1")).await.unwrap();
@@ -178,9 +178,9 @@ async fn b7_who_may_create_only_makes_tags_and_moves_none() {
     };
     let digest = new.manifest.digest.as_str();
 
-    assert_unmovable(repository.push_manifest(create("existing", &[])).await, "existing");
+    assert_unmovable(&repository.push_manifest(create("existing", &[])).await, "existing");
     for both in [&["a", "existing"][..], &["existing", "a"]] {
-        assert_unmovable(repository.push_manifest(create(digest, both)).await, "existing");
+        assert_unmovable(&repository.push_manifest(create(digest, both)).await, "existing");
         assert_eq!(tags(&repository).await, at(&[("existing", &old)]), "{both:?}: no tag is moved, none is made");
     }
     let unknown = repository.manifest(&reference(digest)).await;
