@@ -109,3 +109,54 @@ fn look_upwards(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use entrepot_metadata::{ManifestPush, PushOutcome, ReferenceCheck, TagCondition, Timestamp};
+    use entrepot_oci::{Algorithm, Manifest, MediaType};
+
+    use super::*;
+    use crate::push::push;
+    use crate::query::tests::statements;
+    use crate::schema::{self, MIGRATIONS};
+
+    #[test]
+    fn without_rules_nothing_is_looked_up_for_them() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, MIGRATIONS).unwrap();
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let media_type = MediaType::OCI_INDEX.parse().unwrap();
+        let bytes = Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#);
+        let manifest = Manifest::parse(bytes, Some(&media_type)).unwrap();
+        let digest = manifest.digest(Algorithm::Sha256);
+        let tags: Vec<Tag> = ["a", "b"].map(|tag| tag.parse().unwrap()).to_vec();
+        let open = ManifestPush {
+            repository: name.clone(),
+            digest: digest.clone(),
+            manifest,
+            tags: tags.clone(),
+            references: ReferenceCheck::Required,
+            unmovable: Vec::new(),
+            may_create_tags: true,
+            condition: TagCondition::None,
+            now: Timestamp::from_milliseconds(0),
+        };
+        push(&connection, &open).unwrap();
+        let (without, outcome) = statements(|| push(&connection, &open).unwrap());
+        assert_eq!(outcome, PushOutcome::Stored);
+        let (with, outcome) = statements(|| push(&connection, &ManifestPush { unmovable: tags, ..open }).unwrap());
+        assert_eq!(outcome, PushOutcome::Stored);
+        assert_eq!(with, without + 2, "one for each tag that a rule is about");
+
+        let (none, some) = (ProtectedTags::default(), ProtectedTags::by(|_| false));
+        let absent: Tag = "absent".parse().unwrap();
+        assert_eq!(statements(|| delete_tag(&connection, &name, &absent, &none).unwrap()), (1, Deletion::Missing));
+        assert_eq!(statements(|| unlink_blob(&connection, &name, &digest, &none).unwrap()), (1, Deletion::Missing));
+        let missing = Algorithm::Sha256.digest(b"missing");
+        let deletion = statements(|| delete_manifest(&connection, &name, &missing, &none).unwrap());
+        assert_eq!(deletion, (1, Deletion::Missing));
+        let (looked, deletion) = statements(|| delete_manifest(&connection, &name, &digest, &some).unwrap());
+        assert!(looked > 4 && matches!(deletion, Deletion::Done { .. }), "{looked}, {deletion:?}");
+    }
+}

@@ -70,6 +70,7 @@ pub(crate) fn text_after(after: Option<&str>) -> &str {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::cell::Cell;
     use std::collections::BTreeSet;
     use std::sync::{Arc, Mutex, PoisonError};
 
@@ -81,8 +82,20 @@ pub(crate) mod tests {
 
     static RECORDED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
+    thread_local! {
+        static RUN: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many statements something runs on this thread.
+    pub(crate) fn statements<T>(run: impl FnOnce() -> T) -> (usize, T) {
+        RUN.set(0);
+        let result = run();
+        (RUN.get(), result)
+    }
+
     /// Remembers the statements that the tests of this crate run.
     pub(crate) fn record(sql: &'static str) {
+        RUN.set(RUN.get() + 1);
         RECORDED.lock().unwrap_or_else(PoisonError::into_inner).insert(sql);
     }
 

@@ -11,6 +11,17 @@ pub(crate) const REFERENCES_NAMED_MAX: usize = 200;
 /// The most names on one page of tags or repositories; a larger page is cut and a link leads on.
 pub const PAGE_MAX: usize = 10_000;
 
+/// How many names of repositories are read from the metadata store at a time, once the first were not enough for a page of the
+/// catalog because the caller may not pull all of them.
+pub(crate) const CATALOG_BATCH: usize = 1000;
+
+/// How many names of repositories one page of the catalog is made from. Beyond, it ends with those that the caller may pull, and a link
+/// leads on; it looks farther only for the first.
+pub(crate) const CATALOG_LOOKED_AT_MAX: usize = 20_000;
+
+/// How many names of repositories are looked at for the first one that the caller may pull. Beyond, the list ends with a warning.
+pub(crate) const CATALOG_SEARCHED_MAX: usize = 1_000_000;
+
 /// The most referrers on one page; a link leads on.
 pub const REFERRERS_PAGE_MAX: usize = 1000;
 

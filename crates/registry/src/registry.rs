@@ -14,6 +14,7 @@ use crate::created::Dates;
 use crate::eviction::Evictions;
 use crate::fill::Fills;
 use crate::flight::Flights;
+use crate::limits::{CATALOG_BATCH, CATALOG_LOOKED_AT_MAX, CATALOG_SEARCHED_MAX};
 use crate::memory::{Memory, Question};
 use crate::metrics::gauged;
 use crate::proxied::Proxied;
@@ -234,16 +235,22 @@ impl Registry {
         Proxied::new(name, remote, &repository, via, Arc::clone(&self.metrics))
     }
 
-    /// The repository that something is cached under, if an upstream stands for it still.
+    /// The repository that something is cached under, by a name that leads there, if an upstream stands for it still.
     pub(crate) fn cached(&self, cached_name: &RepositoryName) -> Option<Proxied> {
         let (origin, repository) = cached_name.split_first()?;
-        let listed = self.remotes.listed().into_iter().find(|remote| remote.origin() == origin);
-        let remote = listed.or_else(|| self.remotes.resolve(origin).ok())?;
-        let name = cached_name.below(PROXY_PREFIX).ok()?;
-        Proxied::new(&name, remote, &repository, Via::default(), Arc::clone(&self.metrics)).ok()
+        let listed = self.remotes.listed().into_iter().filter(|remote| remote.origin() == origin);
+        listed.chain(self.remotes.resolve(origin)).find_map(|remote| {
+            // Not by the origin: an upstream elsewhere may be called so, and then the name would be judged as its own.
+            let name = repository.below(remote.name()).and_then(|name| name.below(PROXY_PREFIX)).ok()?;
+            let proxied = Proxied::new(&name, remote, &repository, Via::default(), Arc::clone(&self.metrics)).ok()?;
+            (proxied.cached_name() == cached_name).then_some(proxied)
+        })
     }
 
     /// The names of the hosted repositories that the caller may pull, in order.
+    ///
+    /// Names that he may not pull cost time and are nowhere in the answer, which is why a page never leads on behind one of those: it
+    /// ends early behind one that he may, and looks farther for the first.
     pub async fn catalog(
         &self,
         mut after: Option<RepositoryName>,
@@ -251,16 +258,39 @@ impl Registry {
         is_readable: Readable<'_>,
     ) -> Result<Listing<RepositoryName>, Error> {
         let limit = limit.min(PAGE_MAX);
-        let mut readable = Vec::new();
-        loop {
-            let entries = self.own.metadata.repositories(&Page { after, limit: limit + 1 }).await?;
-            let is_last = entries.len() <= limit;
-            after = entries.last().cloned();
-            readable.extend(entries.into_iter().filter(|name| is_readable(name)));
-            if is_last || readable.len() > limit {
-                return Ok(Listing::from_overfull(readable, limit));
-            }
+        let mut listing = Listing { entries: Vec::new(), has_more: false, warning: None };
+        if limit == 0 {
+            return Ok(listing);
         }
+        let (mut batch, mut looked_at) = (limit + 1, 0);
+        loop {
+            let names = self.own.metadata.repositories(&Page { after, limit: batch }).await?;
+            let is_last = names.len() < batch;
+            looked_at += names.len();
+            after = names.last().cloned();
+            listing.entries.extend(names.into_iter().filter(|name| is_readable(name)));
+            if listing.entries.len() > limit {
+                listing.entries.truncate(limit);
+                listing.has_more = true;
+                break;
+            }
+            if is_last {
+                break;
+            }
+            if looked_at >= CATALOG_LOOKED_AT_MAX && !listing.entries.is_empty() {
+                listing.has_more = true;
+                break;
+            }
+            if looked_at >= CATALOG_SEARCHED_MAX {
+                let warning = "there are too many repositories for a whole list: ask for a part of them by \"last\"";
+                listing.warning = Some(warning.to_owned());
+                break;
+            }
+            batch = CATALOG_BATCH.max(limit + 1);
+            // A look-up does not wait for anything, so that others would wait for all of these.
+            tokio::task::yield_now().await;
+        }
+        Ok(listing)
     }
 
     /// Resolves when every fill that runs now has ended, one way or the other.

@@ -119,7 +119,8 @@ pub enum PolicyAction {
 }
 
 /// The tags of own repositories that never move and are never deleted, with everything that they reach; whoever asks. Each may be made
-/// once, and pushed again as it is.
+/// once, and pushed again as it is. Tags of other registries are theirs to move, and the eviction of the cache has nothing to do with
+/// own ones; whatever frees own content has to ask for these.
 #[derive(Clone, Debug, Default)]
 pub struct ImmutableTags {
     /// Any of them makes a tag immutable.

@@ -531,6 +531,24 @@ mod tests {
     }
 
     #[test]
+    fn b7_a_tag_that_may_not_be_pushed_or_deleted_is_denied_by_name() {
+        let (name, tag): (RepositoryName, entrepot_oci::Tag) = ("team/app".parse().unwrap(), "v1".parse().unwrap());
+        let errors = [
+            Error::TagUnmovable { name: name.clone(), tag: tag.clone() },
+            Error::TagUncreatable { name: name.clone(), tag: tag.clone() },
+            Error::TagProtected { name: name.clone(), tag },
+        ];
+        for error in errors {
+            let response = ErrorResponse::from(error);
+            assert_eq!((response.status, response.code), (StatusCode::FORBIDDEN, ErrorCode::DENIED), "{response:?}");
+            assert_eq!(response.details, [json!({ "tag": "v1" })]);
+            assert!(response.message.contains("the tag v1 of team/app"), "{response:?}");
+        }
+        let response = ErrorResponse::from(Error::MaybeProtected { name, subject: "sha256:0".to_owned() });
+        assert_eq!((response.status, response.code), (StatusCode::FORBIDDEN, ErrorCode::DENIED), "{response:?}");
+    }
+
+    #[test]
     fn an_upstream_is_named_once() {
         let named = |message: &str| ErrorResponse::new(ErrorCode::UNAVAILABLE, message).naming("ghcr.io").message;
         assert_eq!(named("broke off"), "broke off (upstream ghcr.io)");

@@ -171,7 +171,7 @@ impl Remotes {
     /// Whether what is cached from `remote` may have been fetched with an account: its own, that of a mirror, or that of another
     /// upstream at the same place, which shares the cache.
     pub fn may_be_private(&self, remote: &Remote) -> bool {
-        remote.may_be_private() || self.of_origin(remote).any(|(_, listed)| listed.may_be_private())
+        self.of_origin(remote).any(|(_, listed)| listed.may_be_private())
     }
 
     /// The listed upstreams that are where `remote` is, by each of their names.

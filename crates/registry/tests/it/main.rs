@@ -3,9 +3,13 @@
 mod cached;
 mod eviction;
 mod faulty;
+mod immutable;
+mod mounts;
+mod names;
 mod passing;
 mod races;
 mod sharing;
+mod uploads;
 mod upstreams;
 mod usage;
 mod warm;
@@ -16,13 +20,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_blobs::MemoryStore;
-use entrepot_metadata::Timestamp;
+use entrepot_metadata::{BlobLink, Timestamp};
 use entrepot_metadata_sqlite::SqliteStore;
 use entrepot_oci::Algorithm;
 use entrepot_registry::{
-    Chunk, Clock, Error, Limits, Metrics, Parts, Registry, Repository, Source, Store, Swept, Tasks,
+    Actor, Chunk, Clock, Error, ImmutableTags, Limits, Metrics, Parts, Registry, Repository, Source, Store, Swept,
+    Tasks,
 };
-use entrepot_upstream::{Remotes, RemotesConfig};
+use entrepot_upstream::{Remotes, RemotesConfig, Via};
 use futures_util::StreamExt;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -54,33 +59,59 @@ impl Clock for ManualClock {
 struct House {
     registry: Arc<Registry>,
     clock: Arc<ManualClock>,
+    own: Store,
+    cache: Store,
     _folder: tempfile::TempDir,
 }
 
 impl House {
     fn new(limits: Limits) -> Self {
+        Self::with(limits, ImmutableTags::default(), RemotesConfig::default())
+    }
+
+    fn with(limits: Limits, immutable: ImmutableTags, remotes: RemotesConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = |name: &str| Store {
             blobs: Arc::new(MemoryStore::new()),
             metadata: Arc::new(SqliteStore::open(&folder.path().join(name)).unwrap()),
         };
         let clock = Arc::new(ManualClock::new());
+        let (own, cache) = (store("own.sqlite"), store("cache.sqlite"));
         let registry = Registry::new(Parts {
-            own: store("own.sqlite"),
-            cache: store("cache.sqlite"),
-            remotes: Remotes::new(RemotesConfig::default()).unwrap(),
+            own: own.clone(),
+            cache: cache.clone(),
+            remotes: Remotes::new(remotes).unwrap(),
             clock: clock.clone(),
             limits,
             settings: entrepot_registry::ProxySettings::default(),
-            immutable: entrepot_registry::ImmutableTags::default(),
+            immutable,
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
         });
-        Self { registry, clock, _folder: folder }
+        Self { registry, clock, own, cache, _folder: folder }
     }
 
     fn repository(&self) -> Repository {
-        self.registry.repository(&"team/app".parse().unwrap()).unwrap()
+        self.named("team/app")
+    }
+
+    fn named(&self, name: &str) -> Repository {
+        self.registry.repository(&name.parse().unwrap()).unwrap()
+    }
+
+    /// Makes many own repositories hold a blob, whose bytes need not be here.
+    async fn link(&self, names: impl IntoIterator<Item = String>, blob: &BlobLink) {
+        // All at once, so that they share commits.
+        let links = names.into_iter().map(|name| async move {
+            self.own.metadata.link_blob(&name.parse().unwrap(), blob, self.clock.now()).await.unwrap();
+        });
+        futures_util::future::join_all(links).await;
+    }
+
+    /// A repository as somebody sees it.
+    fn seen_by(&self, actor: &str, name: &str) -> Repository {
+        let actor = Actor { name: actor.to_owned(), ..Actor::default() };
+        self.registry.repository_for(&name.parse().unwrap(), &Via::default(), &Arc::new(actor)).unwrap()
     }
 }
 
