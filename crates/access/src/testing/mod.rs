@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use entrepot_metadata::{Clock, CredentialKind, Timestamp};
+use entrepot_metadata::{Clock, CredentialKind, CredentialRow, MetadataStore, Page, Timestamp};
 use entrepot_oci::{Patterns, RepositoryName};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -42,6 +42,11 @@ impl TestClock {
 
     pub(crate) fn advance(&self, duration: Duration) {
         self.0.fetch_add(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// So many seconds from now.
+    pub(crate) fn now_plus(&self, seconds: i64) -> Timestamp {
+        Timestamp::from_milliseconds(self.now().milliseconds() + 1000 * seconds)
     }
 
     pub(crate) fn go_back(&self, duration: Duration) {
@@ -113,6 +118,24 @@ impl Install {
     /// A token of the token service for a caller.
     pub(crate) async fn issue(&self, caller: &Caller, scope_texts: &[&str]) -> SecretString {
         self.authority.issue(caller, scopes(scope_texts)).await.unwrap().token
+    }
+
+    /// What the metrics listener would tell.
+    pub(crate) fn page(&self) -> String {
+        let (mut registry, mut page) = (prometheus_client::registry::Registry::default(), String::new());
+        self.metrics.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        page
+    }
+
+    /// What the store keeps of a token.
+    pub(crate) async fn store_row(&self, id: &str) -> CredentialRow {
+        self.store.credential(id).await.unwrap().unwrap()
+    }
+
+    /// All that the store keeps of tokens.
+    pub(crate) async fn all_rows(&self) -> Vec<CredentialRow> {
+        self.store.credentials(None, &Page { after: None, limit: 1000 }).await.unwrap()
     }
 
     /// A token that is kept here, and its id.
