@@ -195,6 +195,7 @@ impl Authority {
     /// # Errors
     /// [`Refusal::Unavailable`] when there is no key to sign it with, [`Refusal::InvalidToken`] for a caller with a token of this
     /// kind: it would outlive itself.
+    #[expect(clippy::unused_async, reason = "a key that is kept elsewhere would have to be waited for")]
     pub async fn issue(&self, caller: &Caller, scopes: Scopes) -> Result<IssuedToken, Refusal> {
         let Some(parts) = &self.parts else { return Err(nobody_signs()) };
         if caller.bounds.scopes.is_some() || caller.is_expired || caller.principal == Principal::Operator {

@@ -27,7 +27,7 @@ impl CallerUpstreams {
     ///
     /// # Errors
     /// [`Refusal::Unavailable`] when one that might do so cannot be asked.
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "not built yet")]
+    #[expect(clippy::unused_async, reason = "not built yet")]
     pub(crate) async fn try_login(
         &self,
         _user: &str,

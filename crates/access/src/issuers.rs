@@ -73,7 +73,7 @@ impl Issuers {
     ///
     /// # Errors
     /// [`Refusal::InvalidToken`] says what is wrong with it; [`Refusal::Unavailable`] when the provider's keys cannot be had.
-    #[expect(clippy::unused_self, clippy::unused_async, reason = "not built yet")]
+    #[expect(clippy::unused_async, reason = "not built yet")]
     pub(crate) async fn verify(&self, _token: &SecretString) -> Result<Principal, Refusal> {
         Err(Refusal::InvalidToken(TokenFault::Unknown))
     }

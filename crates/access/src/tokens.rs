@@ -194,13 +194,12 @@ impl Tokens {
         }
         let hash: [u8; 32] = Sha256::digest(text).into();
         let known = self.verified.get(&hash).filter(|token| self.keys.known_key(&token.key).is_some());
-        let token = match known {
-            Some(token) => token,
-            None => {
-                let token = Arc::new(self.read(text).await?);
-                self.verified.insert(hash, Arc::clone(&token));
-                token
-            }
+        let token = if let Some(token) = known {
+            token
+        } else {
+            let token = Arc::new(self.read(text).await?);
+            self.verified.insert(hash, Arc::clone(&token));
+            token
         };
         let is_expired = self.is_expired(&token)?;
         Ok((token, is_expired))

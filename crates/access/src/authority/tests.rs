@@ -70,7 +70,7 @@ async fn a_wrong_proof_is_never_a_stranger_and_always_sounds_the_same() {
     let (_, mut expired) = (0, robot("short"));
     expired.expires_at = Some(install.clock.now_plus(60));
     let (_, expired) = install.create(expired).await;
-    install.clock.advance(Duration::from_secs(60));
+    install.clock.advance(Duration::from_mins(1));
     let (_, robots) = install.create(robot("ci")).await;
     let (_, hers) = install.create(personal("laptop")).await;
     let another = format!("{}0", &robots.expose_secret()[..robots.expose_secret().len() - 1]);

@@ -66,7 +66,7 @@ pub(crate) struct Install {
     pub(crate) store: Arc<TestStore>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) metrics: Arc<crate::metrics::Metrics>,
-    _folder: Arc<TempDir>,
+    folder: Arc<TempDir>,
 }
 
 impl Install {
@@ -85,7 +85,7 @@ impl Install {
 
     /// A replica with the same store, clock and users, and other rules.
     pub(crate) async fn replica(&self, rules: Rules) -> Self {
-        Self::over(Arc::clone(&self.store), Arc::clone(&self._folder), Arc::clone(&self.clock), rules).await
+        Self::over(Arc::clone(&self.store), Arc::clone(&self.folder), Arc::clone(&self.clock), rules).await
     }
 
     async fn over(store: Arc<TestStore>, folder: Arc<TempDir>, clock: Arc<TestClock>, rules: Rules) -> Self {
@@ -100,7 +100,7 @@ impl Install {
             upstreams: CallerUpstreams::default(),
             metrics: Arc::clone(&metrics),
         });
-        Self { authority, store, clock, metrics, _folder: folder }
+        Self { authority, store, clock, metrics, folder }
     }
 
     pub(crate) async fn basic(&self, user: &str, password: &str) -> Result<Caller, Refusal> {
@@ -148,7 +148,8 @@ impl Install {
 
 /// The text of a users file in which everybody's password is his name with `'s`.
 pub(crate) fn users(names: &[&str]) -> String {
-    names.iter().map(|name| format!("{name}:{}\n", bcrypt::hash(format!("{name}'s"), 4).unwrap())).collect()
+    let line = |name: &&str| format!("{name}:{}", bcrypt::hash(format!("{name}'s"), 4).unwrap());
+    names.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn rule(name: &str, principal: &str, repositories: &str, actions: Actions) -> Rule {

@@ -105,7 +105,7 @@ async fn a_token_that_has_just_expired_goes_on_with_uploads_and_is_good_for_noth
     let install = Install::new().await;
     let alice = install.basic("alice", "alice's").await.unwrap();
     let token = install.issue(&alice, &["repository:team/app:pull,push"]).await;
-    install.clock.advance(Duration::from_mins(60));
+    install.clock.advance(Duration::from_hours(1));
     let caller = install.bearer(&token).await.unwrap();
     assert!(caller.is_expired && caller.principal == alice.principal);
     let verdict = install.authority.decide(&caller, Action::Create, &target("team/app"));
@@ -113,7 +113,7 @@ async fn a_token_that_has_just_expired_goes_on_with_uploads_and_is_good_for_noth
     assert!(install.authority.issue(&caller, scopes(&[])).await.is_err());
     let (id, robots) = install.create(robot("ci")).await;
     let of_robot = install.issue(&install.bearer(&robots).await.unwrap(), &["repository:team/app:pull"]).await;
-    install.clock.advance(Duration::from_mins(60));
+    install.clock.advance(Duration::from_hours(1));
     assert!(install.bearer(&of_robot).await.unwrap().is_expired);
     install.authority.credentials().unwrap().revoke(&id).await.unwrap();
     assert_eq!(fault(install.bearer(&of_robot).await), TokenFault::Revoked, "otherwise good, or not at all");
