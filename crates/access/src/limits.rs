@@ -80,7 +80,7 @@ pub(crate) const CREDENTIAL_SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 pub(crate) const UPSTREAM_PASSWORD_BYTES_MAX: usize = 3 * 1024;
 
 /// Bytes of a users file; a longer one is refused.
-pub(crate) const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Users in a users file; with one more it is refused.
 pub(crate) const USERS_MAX: usize = 10_000;

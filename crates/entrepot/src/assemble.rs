@@ -122,6 +122,15 @@ pub enum AssembleError {
     /// The upstreams contradict each other.
     #[error("the configured upstreams cannot be used")]
     Upstreams(#[source] entrepot_upstream::ConfigError),
+    /// The users file is there and cannot be read.
+    #[error("the users file {} cannot be read", path.display())]
+    UsersFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The users file cannot be used.
     #[error("the users file cannot be used")]
     Users(#[source] entrepot_access::UsersError),
@@ -193,6 +202,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     });
     let endpoints = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority))
         .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
+        .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
     let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })

@@ -41,6 +41,21 @@ pub struct RequestFacts {
     pub upstream: Option<String>,
     /// How the client spelled that it wants another registry's content: `path`, `namespace`, `mirror` or `root`.
     pub door: Option<&'static str>,
+    /// Who has asked; nothing where nobody is asked who he is.
+    pub principal: Option<String>,
+    /// The rule that lets him.
+    pub rule: Option<Arc<str>>,
+    /// What was decided about what he may.
+    pub decision: Option<Decision>,
+}
+
+/// A decision, for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The word for what somebody wanted to do.
+    pub action: &'static str,
+    /// The word for what came of it.
+    pub outcome: &'static str,
 }
 
 /// What the log needs besides the request.
@@ -139,6 +154,8 @@ impl Exchange {
                 digest = known(&self.facts.digest),
                 upstream = known(&self.facts.upstream),
                 door = self.facts.door,
+                principal = known(&self.facts.principal),
+                rule = self.facts.rule.as_deref(),
                 user_agent = self.user_agent,
             },
             "{outcome}"
@@ -159,6 +176,7 @@ impl Drop for Exchange {
             duration,
             cache: self.facts.cache,
             door: self.facts.door,
+            decision: self.facts.decision,
         });
         self.write_line(bytes_received, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     }
@@ -241,13 +259,13 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn user_agent(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::USER_AGENT)?;
     Some(printable(&String::from_utf8_lossy(value.as_bytes()), LOGGED_USER_AGENT_MAX).into_owned())
 }
 
 /// The text with control and other unprintable characters escaped, cut after `length_max` characters.
-fn printable(text: &str, length_max: usize) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str, length_max: usize) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     if text.len() <= length_max && text.bytes().all(plain) {
         return Cow::Borrowed(text);

@@ -1,7 +1,7 @@
 //! HTTP: everything between a socket and the domain.
 //!
 //! From the outside in: the `listener` accepts connections and bounds what they may cost; `front` puts the access log and
-//! the `hygiene` checks around every request; `api` parses the [`Route`], leads it through its `door`, and calls a handler; the handler calls the domain
+//! the `hygiene` checks around every request; `api` parses the [`Route`], shows it to the `gate`, leads it through its `door`, and calls a handler; the handler calls the domain
 //! and builds an answer with `respond`; whatever fails becomes an answer in `error`, in one mapping.
 //!
 //! This crate knows no SQL, no object storage and no particular store.
@@ -9,8 +9,10 @@
 mod access_log;
 mod admin;
 mod api;
+mod audit;
 mod blob_body;
 mod body;
+mod challenge;
 mod client_view;
 mod conditional;
 mod connection;
@@ -18,6 +20,7 @@ mod deadline;
 mod door;
 mod error;
 mod front;
+mod gate;
 mod guarded_stream;
 mod handlers;
 mod head_scan;
@@ -26,13 +29,16 @@ mod hygiene;
 mod limits;
 mod listener;
 mod metrics;
+mod proof;
 mod query;
 mod request_body;
 mod request_id;
 mod respond;
 mod route;
+mod socket;
+mod token_endpoint;
 
-pub use access_log::RequestFacts;
+pub use access_log::{Decision, RequestFacts};
 pub use admin::admin_router;
 pub use api::api;
 pub use client_view::ClientView;
@@ -45,3 +51,5 @@ pub use metrics::{ConnectionMetrics, Metrics, RequestMetrics, RouteLabel, metric
 pub use request_body::BodyStalled;
 pub use request_id::{RequestId, RequestIds};
 pub use route::{Access, DigestOf, Route, RouteError};
+pub use socket::serve_socket;
+pub use token_endpoint::token_router;
