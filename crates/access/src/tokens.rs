@@ -245,9 +245,14 @@ impl Tokens {
             (Principal::User(_) | Principal::Robot(_), _, _) | (_, Some(_), _) | (_, _, Some(_)) => return None,
             (_, None, None) => Standing::Alone,
         };
-        let upstream_credentials = match claims.upstream {
-            Some(sealed) => Some(claims::open(&key.seals, &sealed, &claims.jti)?),
-            None => None,
+        let upstream_credentials = match (&principal, claims.upstream) {
+            (Principal::Upstream { upstream, user }, Some(sealed)) => {
+                let account = claims::open(&key.seals, &sealed, &claims.jti)?;
+                let is_his = account.upstream == *upstream && account.user == **user;
+                Some(is_his.then_some(account)?)
+            }
+            (Principal::Upstream { .. }, None) | (_, Some(_)) => return None,
+            (_, None) => None,
         };
         Some(Token {
             principal,
