@@ -121,3 +121,8 @@ pub(crate) const HASHES_WAITING_MAX: usize = 64;
 
 /// How long a password waits for a core before the login is refused as one too many.
 pub(crate) const HASH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an upstream's word is believed that somebody has an account there, or has none. Then it is asked again.
+pub(crate) const UPSTREAM_LOGIN_LIFETIME: Duration = Duration::from_mins(1);
+
+/// Accounts that such a word is remembered of. Beyond, the oldest is forgotten, and asked about again.
+pub(crate) const UPSTREAM_LOGINS_MAX: usize = 4096;

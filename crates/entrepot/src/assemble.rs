@@ -204,7 +204,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
-    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
+    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests(), Arc::default());
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 

@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::table::table;
 use super::{Outcome, Screen, password, users_file};
 use crate::cli::{NewPasswordArguments, UserCommand};
-use crate::config::{Configuration, Source};
+use crate::config::{Configuration, Source, USERS_FILE};
 
 /// What to write down where nothing about access is written down yet.
 const FIRST_ACCESS: &str = r#"
@@ -166,11 +166,14 @@ fn warn(screen: &mut Screen<'_>, text: &UsersText) -> Result<(), CommandError> {
 
 /// Whether somebody has written down who may do what.
 const fn has_access(configuration: &Configuration) -> bool {
-    configuration.anonymous.is_some()
+    configuration.access.is_some()
 }
 
-/// Where the users are: beside the configuration.
+/// Where the users are, or are going to be looked for.
 fn users_path(configuration: &Configuration) -> PathBuf {
+    if let Some(access) = &configuration.access {
+        return access.users_file.clone();
+    }
     let (Source::File(file) | Source::Defaults { looked_for: file }) = &configuration.source;
-    file.with_file_name("users.htpasswd")
+    file.with_file_name(USERS_FILE)
 }

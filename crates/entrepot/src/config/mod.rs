@@ -43,6 +43,7 @@ use entrepot_upstream::{Hosts, UpstreamConfig};
 use serde::Deserialize;
 
 pub use self::access::AccessConfiguration;
+pub(crate) use self::access::USERS_FILE;
 pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
 use self::limits::CONFIGURATION_BYTES_MAX;
