@@ -2,6 +2,7 @@
 
 mod lasting;
 mod secrets;
+mod upstreams;
 
 use secrecy::{ExposeSecret, SecretString};
 

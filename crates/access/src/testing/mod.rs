@@ -78,17 +78,29 @@ impl Install {
     }
 
     pub(crate) async fn with_rules(rules: Rules) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let store = Arc::new(TestStore::open(folder.path()));
-        Self::over(store, folder, TestClock::new(), rules).await
+        Self::before(CallerUpstreams::default(), rules).await
     }
 
     /// A replica with the same store, clock and users, and other rules.
     pub(crate) async fn replica(&self, rules: Rules) -> Self {
-        Self::over(Arc::clone(&self.store), Arc::clone(&self.folder), Arc::clone(&self.clock), rules).await
+        let (store, folder, clock) = (Arc::clone(&self.store), Arc::clone(&self.folder), Arc::clone(&self.clock));
+        Self::over(store, folder, clock, rules, CallerUpstreams::default()).await
     }
 
-    async fn over(store: Arc<TestStore>, folder: Arc<TempDir>, clock: Arc<TestClock>, rules: Rules) -> Self {
+    /// In front of upstreams that are asked about their own users.
+    pub(crate) async fn before(upstreams: CallerUpstreams, rules: Rules) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let store = Arc::new(TestStore::open(folder.path()));
+        Self::over(store, folder, TestClock::new(), rules, upstreams).await
+    }
+
+    async fn over(
+        store: Arc<TestStore>,
+        folder: Arc<TempDir>,
+        clock: Arc<TestClock>,
+        rules: Rules,
+        upstreams: CallerUpstreams,
+    ) -> Self {
         let tokens = Tokens::open(store.clone(), clock.clone(), SERVICE.to_owned(), Duration::from_mins(5));
         let metrics = Arc::default();
         let authority = Authority::new(AuthorityParts {
@@ -97,7 +109,7 @@ impl Install {
             credentials: StoredCredentials::new(store.clone(), clock.clone()),
             tokens: tokens.await.unwrap(),
             issuers: Issuers::default(),
-            upstreams: CallerUpstreams::default(),
+            upstreams,
             metrics: Arc::clone(&metrics),
         });
         Self { authority, store, clock, metrics, folder }
