@@ -5,6 +5,7 @@ pub mod telemetry;
 
 mod address;
 mod assemble;
+mod authority;
 mod cli;
 mod commands;
 mod descriptors;
@@ -13,7 +14,8 @@ mod serve;
 mod told;
 
 pub use address::{AddressError, ClientAddress, ServerUrl};
-pub use assemble::{AccessBlueprint, AssembleError, Assembly, Blueprint, assemble};
+pub use assemble::{AssembleError, Assembly, Blueprint, assemble};
+pub use authority::AccessBlueprint;
 pub use cli::{
     ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments,
     NewPasswordArguments, OneReference, UserCommand, WarmArguments,

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_registry::Limits;
-use entrepot_server::{ConnectionLimits, ServeOutcome};
+use entrepot_server::{ConnectionLimits, ServeOutcome, ViewSettings};
 use entrepot_upstream::{RemotesConfig, Timeouts};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::assemble::{AccessBlueprint, AssembleError, Assembly, Blueprint, assemble};
+use crate::assemble::{AssembleError, Assembly, Blueprint, assemble};
+use crate::authority::{AccessBlueprint, follow_users};
 use crate::config::{AccessConfiguration, Configuration, ServerConfiguration, users_text};
 use crate::descriptors;
 
@@ -55,7 +56,12 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
     for warning in configuration.warnings() {
         tracing::warn!(key = warning.key, "{}", warning.text);
     }
-    let assembly = assemble(blueprint(configuration)?).await?;
+    let blueprint = blueprint(configuration)?;
+    let users = blueprint.access.as_ref().and_then(|access| access.users.clone());
+    let assembly = assemble(blueprint).await?;
+    if let Some(access) = &configuration.access {
+        follow_users(Arc::clone(&assembly.authority), access.users_file.clone(), users, &assembly.tasks);
+    }
     announce(configuration, &listener, metrics_listener.as_ref());
     let metrics_serving = metrics_listener.map(|listener| {
         let (metrics, stopping) = (Arc::clone(&assembly.metrics), stopping.clone());
@@ -113,7 +119,17 @@ pub(crate) fn blueprint(configuration: &Configuration) -> Result<Blueprint, Asse
         settings: configuration.proxy.settings.clone(),
         immutable: access.map(|access| access.immutable.clone()).unwrap_or_default(),
         access: access.map(|access| access_blueprint(access, &configuration.server)).transpose()?,
+        view: view(&configuration.server),
     })
+}
+
+/// How clients see this server.
+fn view(server: &ServerConfiguration) -> ViewSettings {
+    ViewSettings {
+        public_url: server.public_url.clone(),
+        // The configuration has let through nothing else.
+        trusted_proxies: server.trusted_proxies.iter().filter_map(|text| text.parse().ok()).collect(),
+    }
 }
 
 /// The other registries.
@@ -138,7 +154,7 @@ fn access_blueprint(
     Ok(AccessBlueprint {
         service: service(server),
         rules: access.rules(),
-        users: users.unwrap_or_default(),
+        users,
         issuers: access.issuers.clone(),
         token_lifetime: access.token_lifetime,
     })

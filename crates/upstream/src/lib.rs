@@ -25,6 +25,7 @@ mod circuit;
 mod config;
 mod connections;
 mod credential_helper;
+mod documents;
 mod error;
 mod handshake;
 mod history;
@@ -56,6 +57,7 @@ pub use config::{
     ClientCertificate, ConfigError, CredentialHelper, Hosts, Lookup, Mirror, REQUESTS_MAX_DEFAULT, RemotesConfig,
     Timeouts, UpstreamConfig,
 };
+pub use documents::Documents;
 pub use error::{ContentError, Error, RedirectError, Source, Suspension};
 pub use handshake::{Handshake, HandshakeStep};
 pub use history::{History, PassedOver, RedactedUrl, Reported};

@@ -7,6 +7,7 @@ mod callers;
 mod circuit;
 mod connections;
 mod credential_helper;
+mod documents;
 mod guard;
 mod handshake;
 mod lists;
