@@ -175,25 +175,18 @@ impl Authority {
         let mut swept_at = Instant::now();
         loop {
             tokio::time::sleep(UPKEEP_INTERVAL).await;
-            self.write_uses().await;
-            if let Err(error) = parts.tokens.keep_up().await {
-                log(&error, "the signing keys could not be looked after: that is repeated later");
-            }
-            if swept_at.elapsed() >= CREDENTIAL_SWEEP_INTERVAL {
+            let is_sweep_due = swept_at.elapsed() >= CREDENTIAL_SWEEP_INTERVAL;
+            if is_sweep_due {
                 swept_at = Instant::now();
-                match parts.credentials.sweep().await {
-                    Ok(swept) => tracing::debug!(swept, "swept tokens that had ended"),
-                    Err(error) => log(&error, "tokens that had ended could not be swept: that is repeated later"),
-                }
             }
+            parts.look_after(is_sweep_due).await;
         }
     }
 
     /// Writes when tokens were used, as far as that is not written yet.
     pub async fn write_uses(&self) {
-        let Some(parts) = &self.parts else { return };
-        if let Err(error) = parts.credentials.write_uses().await {
-            log(&error, "uses of tokens could not be written and wait for the next time");
+        if let Some(parts) = &self.parts {
+            parts.write_uses().await;
         }
     }
 
@@ -202,6 +195,7 @@ impl Authority {
     /// # Errors
     /// [`Refusal::Unavailable`] when there is no key to sign it with, [`Refusal::InvalidToken`] for a caller with a token of this
     /// kind: it would outlive itself.
+    #[expect(clippy::unused_async, reason = "a key that is kept elsewhere would have to be waited for")]
     pub async fn issue(&self, caller: &Caller, scopes: Scopes) -> Result<IssuedToken, Refusal> {
         let Some(parts) = &self.parts else { return Err(nobody_signs()) };
         if caller.bounds.scopes.is_some() || caller.is_expired || caller.principal == Principal::Operator {
@@ -253,6 +247,26 @@ impl Authority {
 }
 
 impl Parts {
+    /// One round of what has to happen from time to time. What fails is repeated in the next one.
+    async fn look_after(&self, is_sweep_due: bool) {
+        self.write_uses().await;
+        if let Err(error) = self.tokens.keep_up().await {
+            log(&error, "the signing keys could not be looked after: that is repeated later");
+        }
+        if is_sweep_due {
+            match self.credentials.sweep().await {
+                Ok(swept) => tracing::debug!(swept, "swept tokens that had ended"),
+                Err(error) => log(&error, "tokens that had ended could not be swept: that is repeated later"),
+            }
+        }
+    }
+
+    async fn write_uses(&self) {
+        if let Err(error) = self.credentials.write_uses().await {
+            log(&error, "uses of tokens could not be written and wait for the next time");
+        }
+    }
+
     /// What changes with the user's password.
     pub(crate) fn fingerprint(&self, name: &UserName) -> Result<[u8; 32], Refusal> {
         self.users.fingerprint(name).ok_or(Refusal::WrongCredentials)

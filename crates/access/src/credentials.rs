@@ -162,7 +162,7 @@ impl StoredCredentials {
             return Ok(None);
         };
         let bounds = known.map(|(credential, _)| Arc::clone(&credential.bounds));
-        let credential = Arc::new(Credential::understand(row, bounds).map_err(unavailable)?);
+        let credential = Arc::new(Credential::understand(&row, bounds).map_err(unavailable)?);
         self.remembered.insert(id, (Arc::clone(&credential), read_at));
         Ok(Some(credential))
     }
@@ -178,10 +178,10 @@ impl StoredCredentials {
             self.revoke(&row.id).await?;
         }
         let (row, secret) = create::refresh_row(user, fingerprint, self.clock.now())?;
-        match self.metadata.add_credential(&row).await.map_err(unavailable)? {
-            true => Ok(secret),
-            false => Err(unavailable(Error::Corrupt { what: "a random id was used twice".to_owned() })),
+        if !self.metadata.add_credential(&row).await.map_err(unavailable)? {
+            return Err(unavailable(Error::Corrupt { what: "a random id was used twice".to_owned() }));
         }
+        Ok(secret)
     }
 
     /// As many as somebody may have, of both kinds.
@@ -205,7 +205,9 @@ impl StoredCredentials {
         let written = self.metadata.touch_credentials(uses.clone()).await;
         if written.is_err() {
             let mut waiting = self.waiting();
-            uses.into_iter().for_each(|(id, at)| keep_use(&mut waiting, id, at));
+            for (id, at) in uses {
+                keep_use(&mut waiting, id, at);
+            }
         }
         written
     }
@@ -229,7 +231,7 @@ fn keep_use(waiting: &mut HashMap<String, Timestamp>, id: String, at: Timestamp)
 }
 
 impl Credential {
-    fn understand(row: CredentialRow, bounds: Option<Arc<CredentialBounds>>) -> Result<Self, Error> {
+    fn understand(row: &CredentialRow, bounds: Option<Arc<CredentialBounds>>) -> Result<Self, Error> {
         let damaged = |what: &str| Error::Corrupt { what: format!("the token {:?} has {what}", row.id) };
         let principal = row.principal.parse().map_err(|_| damaged("no principal"))?;
         let bounds = match bounds {

@@ -25,7 +25,7 @@ pub(crate) const TOKEN_LIFETIME_MIN: Duration = Duration::from_mins(1);
 pub(crate) const TOKEN_LIFETIME_MAX: Duration = Duration::from_hours(1);
 
 /// How far the clocks of two replicas may be apart: a token is good for so much longer, and so much earlier.
-pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_mins(1);
 
 /// How long after its end a token is still good for going on with an upload; then it is good for nothing.
 pub(crate) const EXPIRED_TOKEN_GRACE: Duration = Duration::from_hours(12);

@@ -40,18 +40,22 @@ impl Parts {
                 refusal => refusal,
             });
         }
-        if self.is_of_issuer(password) {
-            let principal = self.issuers.verify(password).await?;
-            return Ok(Caller::new(principal, Scheme::Basic, address));
+        match issuer(password) {
+            Some(issuer) if self.issuers.knows(&issuer) => {
+                let principal = self.issuers.verify(password).await?;
+                Ok(Caller::new(principal, Scheme::Basic, address))
+            }
+            // One of our own is no password; and nobody else is told it in the belief that it might be one there.
+            Some(issuer) if issuer == self.tokens.service() => Err(Refusal::WrongCredentials),
+            _ => self.by_password(user, password, address).await,
         }
-        self.by_password(user, password, address).await
     }
 
     async fn bearer(&self, token: &SecretString, address: Option<IpAddr>) -> Result<Caller, Refusal> {
         if let Some(text) = CredentialText::parse(token) {
             return self.by_credential(&text, None, Scheme::Bearer, address).await;
         }
-        if self.is_of_issuer(token) {
+        if issuer(token).is_some_and(|issuer| self.issuers.knows(&issuer)) {
             let principal = self.issuers.verify(token).await?;
             return Ok(Caller::new(principal, Scheme::Bearer, address));
         }
@@ -91,11 +95,13 @@ impl Parts {
         password: &SecretString,
         address: Option<IpAddr>,
     ) -> Result<Option<Caller>, Refusal> {
-        if password.expose_secret().len() > UPSTREAM_PASSWORD_BYTES_MAX {
+        // What was meant to be one of our tokens and is cut off somewhere is still nothing for others.
+        if password.expose_secret().len() > UPSTREAM_PASSWORD_BYTES_MAX || CredentialText::is_meant(password) {
             return Ok(None);
         }
         let Some(credentials) = self.upstreams.try_login(user, password).await? else { return Ok(None) };
-        let principal = Principal::Upstream { upstream: Arc::clone(&credentials.upstream), user: user.into() };
+        let principal =
+            Principal::Upstream { upstream: Arc::clone(&credentials.upstream), user: credentials.user.as_str().into() };
         // A name that cannot be written cannot stand in a rule or a token either.
         if principal.to_string().parse() != Ok(principal.clone()) {
             return Ok(None);
@@ -188,25 +194,25 @@ impl Parts {
             Some(_) => Ok(Caller::new(credential.principal.clone(), Scheme::Basic, address)),
         }
     }
+}
 
-    /// Whether the text is a token that says it comes from a provider that is trusted here. Whether it does is for the provider's
-    /// keys to say; this only chooses whom to ask.
-    fn is_of_issuer(&self, token: &SecretString) -> bool {
-        #[derive(Deserialize)]
-        struct Issuer {
-            iss: String,
-        }
-        let text = token.expose_secret();
-        if text.len() > TOKEN_BYTES_MAX {
-            return false;
-        }
-        let mut parts = text.split('.');
-        let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return false;
-        };
-        let claims = URL_SAFE_NO_PAD.decode(claims).ok().and_then(|text| serde_json::from_slice::<Issuer>(&text).ok());
-        claims.is_some_and(|claims| self.issuers.knows(&claims.iss))
+/// Who has issued a text, by what it says itself, if it is a token at all. Whether that is true is for the issuer's keys to say; this only
+/// chooses which ones to ask.
+fn issuer(token: &SecretString) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Issuer {
+        iss: String,
     }
+    let text = token.expose_secret();
+    let mut parts = text.split('.');
+    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return None;
+    };
+    if text.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    serde_json::from_slice::<Issuer>(&claims).ok().map(|claims| claims.iss)
 }
 
 fn of_credential(credential: &Credential, scheme: Scheme, address: Option<IpAddr>) -> Caller {

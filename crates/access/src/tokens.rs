@@ -194,13 +194,12 @@ impl Tokens {
         }
         let hash: [u8; 32] = Sha256::digest(text).into();
         let known = self.verified.get(&hash).filter(|token| self.keys.known_key(&token.key).is_some());
-        let token = match known {
-            Some(token) => token,
-            None => {
-                let token = Arc::new(self.read(text).await?);
-                self.verified.insert(hash, Arc::clone(&token));
-                token
-            }
+        let token = if let Some(token) = known {
+            token
+        } else {
+            let token = Arc::new(self.read(text).await?);
+            self.verified.insert(hash, Arc::clone(&token));
+            token
         };
         let is_expired = self.is_expired(&token)?;
         Ok((token, is_expired))
@@ -246,9 +245,14 @@ impl Tokens {
             (Principal::User(_) | Principal::Robot(_), _, _) | (_, Some(_), _) | (_, _, Some(_)) => return None,
             (_, None, None) => Standing::Alone,
         };
-        let upstream_credentials = match claims.upstream {
-            Some(sealed) => Some(claims::open(&key.seals, &sealed, &claims.jti)?),
-            None => None,
+        let upstream_credentials = match (&principal, claims.upstream) {
+            (Principal::Upstream { upstream, user }, Some(sealed)) => {
+                let account = claims::open(&key.seals, &sealed, &claims.jti)?;
+                let is_his = account.upstream == *upstream && account.user == **user;
+                Some(is_his.then_some(account)?)
+            }
+            (Principal::Upstream { .. }, None) | (_, Some(_)) => return None,
+            (_, None) => None,
         };
         Some(Token {
             principal,

@@ -38,6 +38,11 @@ impl CredentialText {
         is_it.then(|| Self { id: id.to_owned(), secret: secret.into() })
     }
 
+    /// Whether a text at least begins like one.
+    pub(crate) fn is_meant(text: &SecretString) -> bool {
+        text.expose_secret().starts_with(PREFIX)
+    }
+
     /// The public part.
     pub(crate) fn id(&self) -> &str {
         &self.id

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use entrepot_metadata::{Clock, CredentialKind, Timestamp};
+use entrepot_metadata::{Clock, CredentialKind, CredentialRow, MetadataStore, Page, Timestamp};
 use entrepot_oci::{Patterns, RepositoryName};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -44,6 +44,11 @@ impl TestClock {
         self.0.fetch_add(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    /// So many seconds from now.
+    pub(crate) fn now_plus(&self, seconds: i64) -> Timestamp {
+        Timestamp::from_milliseconds(self.now().milliseconds() + 1000 * seconds)
+    }
+
     pub(crate) fn go_back(&self, duration: Duration) {
         self.0.fetch_sub(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
     }
@@ -61,7 +66,7 @@ pub(crate) struct Install {
     pub(crate) store: Arc<TestStore>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) metrics: Arc<crate::metrics::Metrics>,
-    _folder: Arc<TempDir>,
+    folder: Arc<TempDir>,
 }
 
 impl Install {
@@ -73,17 +78,29 @@ impl Install {
     }
 
     pub(crate) async fn with_rules(rules: Rules) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let store = Arc::new(TestStore::open(folder.path()));
-        Self::over(store, folder, TestClock::new(), rules).await
+        Self::before(CallerUpstreams::default(), rules).await
     }
 
     /// A replica with the same store, clock and users, and other rules.
     pub(crate) async fn replica(&self, rules: Rules) -> Self {
-        Self::over(Arc::clone(&self.store), Arc::clone(&self._folder), Arc::clone(&self.clock), rules).await
+        let (store, folder, clock) = (Arc::clone(&self.store), Arc::clone(&self.folder), Arc::clone(&self.clock));
+        Self::over(store, folder, clock, rules, CallerUpstreams::default()).await
     }
 
-    async fn over(store: Arc<TestStore>, folder: Arc<TempDir>, clock: Arc<TestClock>, rules: Rules) -> Self {
+    /// In front of upstreams that are asked about their own users.
+    pub(crate) async fn before(upstreams: CallerUpstreams, rules: Rules) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let store = Arc::new(TestStore::open(folder.path()));
+        Self::over(store, folder, TestClock::new(), rules, upstreams).await
+    }
+
+    async fn over(
+        store: Arc<TestStore>,
+        folder: Arc<TempDir>,
+        clock: Arc<TestClock>,
+        rules: Rules,
+        upstreams: CallerUpstreams,
+    ) -> Self {
         let tokens = Tokens::open(store.clone(), clock.clone(), SERVICE.to_owned(), Duration::from_mins(5));
         let metrics = Arc::default();
         let authority = Authority::new(AuthorityParts {
@@ -92,10 +109,10 @@ impl Install {
             credentials: StoredCredentials::new(store.clone(), clock.clone()),
             tokens: tokens.await.unwrap(),
             issuers: Issuers::default(),
-            upstreams: CallerUpstreams::default(),
+            upstreams,
             metrics: Arc::clone(&metrics),
         });
-        Self { authority, store, clock, metrics, _folder: folder }
+        Self { authority, store, clock, metrics, folder }
     }
 
     pub(crate) async fn basic(&self, user: &str, password: &str) -> Result<Caller, Refusal> {
@@ -115,6 +132,24 @@ impl Install {
         self.authority.issue(caller, scopes(scope_texts)).await.unwrap().token
     }
 
+    /// What the metrics listener would tell.
+    pub(crate) fn page(&self) -> String {
+        let (mut registry, mut page) = (prometheus_client::registry::Registry::default(), String::new());
+        self.metrics.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        page
+    }
+
+    /// What the store keeps of a token.
+    pub(crate) async fn store_row(&self, id: &str) -> CredentialRow {
+        self.store.credential(id).await.unwrap().unwrap()
+    }
+
+    /// All that the store keeps of tokens.
+    pub(crate) async fn all_rows(&self) -> Vec<CredentialRow> {
+        self.store.credentials(None, &Page { after: None, limit: 1000 }).await.unwrap()
+    }
+
     /// A token that is kept here, and its id.
     pub(crate) async fn create(&self, credential: NewCredential) -> (String, SecretString) {
         let made = self.authority.credentials().unwrap().create(credential).await;
@@ -125,7 +160,8 @@ impl Install {
 
 /// The text of a users file in which everybody's password is his name with `'s`.
 pub(crate) fn users(names: &[&str]) -> String {
-    names.iter().map(|name| format!("{name}:{}\n", bcrypt::hash(format!("{name}'s"), 4).unwrap())).collect()
+    let line = |name: &&str| format!("{name}:{}", bcrypt::hash(format!("{name}'s"), 4).unwrap());
+    names.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn rule(name: &str, principal: &str, repositories: &str, actions: Actions) -> Rule {

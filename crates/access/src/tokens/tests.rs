@@ -175,6 +175,7 @@ async fn a2_a_claim_that_is_missing_or_of_another_type_is_never_absent() {
         ("sub", json!("operator:")),
         ("sub", json!("robot:ci")),
         ("sub", json!("alice")),
+        ("sub", json!("upstream:ghcr.io:octocat")),
         ("jti", json!(7)),
         ("access", json!("repository:team/app:pull")),
         ("access", json!([{"type": "repository", "name": "../up", "actions": ["pull"]}])),
@@ -263,7 +264,7 @@ async fn a_token_is_good_for_a_minute_more_and_for_uploads_for_hours() {
         (minutes(5), Ok(false)),
         (minutes(1), Ok(false)),
         (Duration::from_secs(1), Ok(true)),
-        (minutes(12 * 60 - 1) - Duration::from_secs(1), Ok(true)),
+        (Duration::from_secs(12 * 3600 - 61), Ok(true)),
         (Duration::from_secs(1), Err("Expired".to_owned())),
     ];
     for (later, expected) in rows {
@@ -415,8 +416,8 @@ async fn a_token_stays_short_enough_for_a_header_and_says_what_it_covers() {
     let password = "p".repeat(crate::limits::UPSTREAM_PASSWORD_BYTES_MAX);
     let account =
         CallerCredentials { upstream: "ghcr.io".into(), user: "octocat".to_owned(), password: password.into() };
-    let principal: Principal = "upstream:ghcr.io:octocat".parse().unwrap();
-    for account in [None, Some(&account)] {
+    for (principal, account) in [("oidc:ci:app", None), ("upstream:ghcr.io:octocat", Some(&account))] {
+        let principal = principal.parse().unwrap();
         let subject = Subject { principal: &principal, upstream_credentials: account, ..nobody() };
         let signed = setup.tokens.sign(&subject, many.clone()).unwrap();
         assert!(signed.token.expose_secret().len() <= ISSUED_TOKEN_BYTES_MAX);
