@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use entrepot_access::{USERS_FILE_BYTES_MAX, Users};
 use entrepot_registry::Limits;
 use entrepot_server::{ConnectionLimits, ServeOutcome};
 use entrepot_upstream::{RemotesConfig, Timeouts};
@@ -16,6 +17,7 @@ use url::Url;
 use crate::assemble::{AccessBlueprint, AssembleError, Assembly, Blueprint, assemble};
 use crate::config::{AccessConfiguration, Configuration, ServerConfiguration, users_text};
 use crate::descriptors;
+use crate::reload::Watch;
 
 /// How long work that outlives its request may take to end, once the connections are gone.
 const TASKS_PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +57,12 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
     for warning in configuration.warnings() {
         tracing::warn!(key = warning.key, "{}", warning.text);
     }
-    let assembly = assemble(blueprint(configuration)?).await?;
+    let blueprint = blueprint(configuration)?;
+    let users = blueprint.access.as_ref().map(|access| access.users.clone());
+    let assembly = assemble(blueprint).await?;
+    if let (Some(access), Some(users)) = (&configuration.access, users) {
+        watch_users(&assembly, access, users);
+    }
     announce(configuration, &listener, metrics_listener.as_ref());
     let metrics_serving = metrics_listener.map(|listener| {
         let (metrics, stopping) = (Arc::clone(&assembly.metrics), stopping.clone());
@@ -94,6 +101,17 @@ async fn run(
     };
     let connections = assembly.metrics.connections();
     entrepot_server::serve(listener, assembly.router.clone(), limits, connections, shutdown).await
+}
+
+/// Takes the users file in again when it changes. `users` is what it held.
+fn watch_users(assembly: &Assembly, access: &AccessConfiguration, users: String) {
+    let current = (!users.is_empty()).then(|| vec![users.into_bytes()]);
+    let watch = Watch::new("users", vec![access.users_file.clone()], USERS_FILE_BYTES_MAX as u64, current);
+    let authority = Arc::clone(&assembly.authority);
+    watch.follow(&assembly.tasks, move |contents| {
+        let text = contents.first().map_or(Ok(""), |content| Users::text_of(content));
+        Ok(text.and_then(|text| authority.replace_users(text))?)
+    });
 }
 
 /// What the configuration comes to for whoever puts the server together. Reads the users file.

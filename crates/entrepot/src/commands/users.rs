@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::table::table;
 use super::{Outcome, Screen, password, users_file};
 use crate::cli::{NewPasswordArguments, UserCommand};
-use crate::config::{Configuration, Source};
+use crate::config::{Configuration, Source, USERS_FILE};
 
 /// What to write down where nothing about access is written down yet.
 const FIRST_ACCESS: &str = r#"
@@ -70,7 +70,7 @@ pub(super) async fn user(
         UserCommand::Rm { name } => remove(&path, name, screen)?,
         UserCommand::Ls { json } => return list(&path, *json, screen),
     }
-    if !has_access(configuration) {
+    if configuration.access.is_none() {
         screen.out.write_all(FIRST_ACCESS.as_bytes())?;
     }
     Ok(Outcome::Well)
@@ -164,13 +164,11 @@ fn warn(screen: &mut Screen<'_>, text: &UsersText) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Whether somebody has written down who may do what.
-const fn has_access(configuration: &Configuration) -> bool {
-    configuration.anonymous.is_some()
-}
-
-/// Where the users are: beside the configuration.
+/// Where the users are: where the configuration says, or beside it.
 fn users_path(configuration: &Configuration) -> PathBuf {
+    if let Some(access) = &configuration.access {
+        return access.users_file.clone();
+    }
     let (Source::File(file) | Source::Defaults { looked_for: file }) = &configuration.source;
-    file.with_file_name("users.htpasswd")
+    file.with_file_name(USERS_FILE)
 }
