@@ -16,7 +16,7 @@ pub use address::{AddressError, ClientAddress, ServerUrl};
 pub use assemble::{AccessBlueprint, AssembleError, Assembly, Blueprint, assemble};
 pub use cli::{
     ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments,
-    NewPasswordArguments, OneReference, UserCommand, WarmArguments,
+    NewPasswordArguments, NewTokenArguments, OneReference, TokenCommand, UserCommand, WarmArguments,
 };
 pub use commands::{ApiError, CommandError, Outcome, PromptError, Screen, UserError, UsersFileError, run};
 pub use serve::{ServeError, serve};
