@@ -26,6 +26,8 @@ mod rules;
 mod scope;
 mod sealed;
 mod signing_keys;
+#[cfg(test)]
+mod testing;
 mod throttle;
 mod tokens;
 mod users;

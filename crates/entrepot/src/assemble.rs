@@ -176,6 +176,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
             })
         }
     };
+    tasks.spawn(keep_up(Arc::clone(&authority), tasks.clone()));
     let parts = Parts {
         own,
         cache,
@@ -205,6 +206,15 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         .merge(health.router());
     let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
+}
+
+/// Looks after tokens and keys until the process is to stop; what was noted until then is written before it does.
+async fn keep_up(authority: Arc<Authority>, tasks: Tasks) {
+    tokio::select! {
+        () = authority.keep_up() => (),
+        () = tasks.stopping() => (),
+    }
+    authority.write_uses().await;
 }
 
 /// A blob store and the metadata beside it, in one folder.

@@ -35,6 +35,7 @@ mod request_body;
 mod request_id;
 mod respond;
 mod route;
+mod socket;
 mod token_endpoint;
 
 pub use access_log::{Decision, RequestFacts};
@@ -50,4 +51,5 @@ pub use metrics::{ConnectionMetrics, Metrics, RequestMetrics, RouteLabel, metric
 pub use request_body::BodyStalled;
 pub use request_id::{RequestId, RequestIds};
 pub use route::{Access, DigestOf, Route, RouteError};
+pub use socket::serve_socket;
 pub use token_endpoint::token_router;

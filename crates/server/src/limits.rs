@@ -68,6 +68,9 @@ pub(crate) const LOGGED_PATH_MAX: usize = 1024;
 /// Connections that the metrics listener serves at once.
 pub(crate) const METRICS_CONNECTIONS_MAX: usize = 32;
 
+/// Connections that the operator's socket serves at once; further ones wait in the queue of the kernel.
+pub(crate) const SOCKET_CONNECTIONS_MAX: usize = 32;
+
 /// How long a connection whose client is still sending is read and discarded after the last answer, so that the client
 /// sees the answer and not a reset.
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);

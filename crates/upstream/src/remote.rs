@@ -24,6 +24,9 @@ use crate::turns::Turns;
 pub(crate) const DOCKER_HUB: [&str; 4] =
     ["docker.io", "registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"];
 
+/// Where Docker Hub has what it calls by one component.
+pub(crate) const HUB_LIBRARY: &str = "library";
+
 /// A registry that content is pulled from.
 ///
 /// Learns how it wants to be asked from its first challenge, keeps its tokens, and never holds content. Shared by
@@ -143,7 +146,7 @@ impl Remote {
             return name.clone();
         }
         // A name too long to be put below `library` cannot exist there; asked as it is, it is not found.
-        name.below("library").unwrap_or_else(|_| name.clone())
+        name.below(HUB_LIBRARY).unwrap_or_else(|_| name.clone())
     }
 
     /// What the remote last said is left of its budget of pulls; `None` when it never did, or so long ago that its window
@@ -195,6 +198,11 @@ impl Remote {
 
     pub(crate) const fn has_account(&self) -> bool {
         !self.account.is_anonymous()
+    }
+
+    /// Whether an account is used to pull from it, here or at a mirror.
+    pub(crate) fn may_be_private(&self) -> bool {
+        self.has_credentials() || self.mirrors().iter().any(|mirror| mirror.has_credentials())
     }
 
     pub(crate) fn mirrors(&self) -> &[Arc<Place>] {

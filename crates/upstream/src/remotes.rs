@@ -12,7 +12,7 @@ use crate::connections::{Connections, Foundation};
 use crate::limits::UNLISTED_REMOTES_MAX;
 use crate::mirror_places::places;
 use crate::reach::{Reach, TrustedHost};
-use crate::remote::{DOCKER_HUB, Identity, Remote, origin};
+use crate::remote::{DOCKER_HUB, HUB_LIBRARY, Identity, Remote, origin};
 
 /// All remotes: those that the operator lists, and those that clients name.
 #[derive(Debug)]
@@ -142,18 +142,37 @@ impl Remotes {
         }
     }
 
-    /// Every component behind `proxy/` that stands for `remote`, its name first. A public host that clients may name as well, under its
-    /// names alone.
-    pub fn names_of(&self, remote: &Remote) -> Vec<String> {
-        let listed = self.listed.iter().filter(|(_, listed)| listed.origin() == remote.origin()).map(|(name, _)| name);
-        let mut names: Vec<String> = listed.cloned().collect();
-        if remote.is_docker_hub() && names.is_empty() {
-            names.extend(DOCKER_HUB.map(str::to_owned));
+    /// Every spelling of a repository of `remote` that may stand behind `proxy/`, as [`Remote::repository`] has it there. The first one is
+    /// the same whichever of them was asked for. Those of a public host that clients may name as well are its names alone.
+    pub fn spellings(&self, remote: &Remote, repository: &RepositoryName) -> Vec<RepositoryName> {
+        let mut hosts: Vec<(&str, &Remote)> = self.of_origin(remote).map(|(host, listed)| (host, &**listed)).collect();
+        if hosts.is_empty() {
+            hosts.push((remote.name(), remote));
+            hosts.extend(DOCKER_HUB.iter().filter(|_| remote.is_docker_hub()).map(|host| (*host, remote)));
         }
-        names.retain(|name| name != remote.name());
-        names.sort_unstable();
-        names.insert(0, remote.name().to_owned());
+        // What upstreams are called comes before what they are called besides, and a whole name before a short one.
+        hosts.sort_unstable_by_key(|(host, remote)| (*host != remote.name(), *host));
+        hosts.dedup_by_key(|(host, _)| *host);
+        let mut names = Vec::new();
+        let short = repository.split_first().filter(|(first, _)| *first == HUB_LIBRARY).map(|(_, short)| short);
+        for spelling in std::iter::once(repository).chain(&short) {
+            // One place may be Docker Hub by one name and not by another: then each has its own way to shorten.
+            let leads_here = hosts.iter().filter(|(_, remote)| remote.repository(spelling) == *repository);
+            names.extend(leads_here.filter_map(|(host, _)| spelling.below(host).ok()));
+        }
         names
+    }
+
+    /// Whether what is cached from `remote` may have been fetched with an account: its own, that of a mirror, or that of another
+    /// upstream at the same place, which shares the cache.
+    pub fn may_be_private(&self, remote: &Remote) -> bool {
+        remote.may_be_private() || self.of_origin(remote).any(|(_, listed)| listed.may_be_private())
+    }
+
+    /// The listed upstreams that are where `remote` is, by each of their names.
+    fn of_origin(&self, remote: &Remote) -> impl Iterator<Item = (&str, &Arc<Remote>)> {
+        let listed = self.listed.iter().filter(move |(_, listed)| listed.origin() == remote.origin());
+        listed.map(|(host, listed)| (host.as_str(), listed))
     }
 
     /// The listed upstreams, each once, by name.

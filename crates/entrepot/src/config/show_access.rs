@@ -56,7 +56,11 @@ fn write_group(text: &mut fmt::Formatter<'_>, group: &Group) -> fmt::Result {
 }
 
 fn principal_texts(principals: &[PrincipalPattern]) -> Vec<String> {
-    principals.iter().map(ToString::to_string).collect()
+    let texts = principals.iter().flat_map(|principal| match principal {
+        PrincipalPattern::Named(patterns) => patterns.texts().to_vec(),
+        other => vec![other.to_string()],
+    });
+    texts.collect()
 }
 
 fn write_rule(text: &mut fmt::Formatter<'_>, rule: &Rule, groups: &[Group]) -> fmt::Result {
