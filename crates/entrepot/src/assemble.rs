@@ -164,14 +164,16 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         Some(AccessBlueprint { service, rules, users, issuers, token_lifetime }) => {
             let access_metrics = Arc::new(entrepot_access::Metrics::default());
             access_metrics.register(metrics.registry_mut());
+            let issuers = Issuers::new(issuers, timeouts, lookup, clock.clone()).map_err(AssembleError::Issuers)?;
+            issuers.metrics().register(metrics.registry_mut());
             let tokens = Tokens::open(own.metadata.clone(), clock.clone(), service, token_lifetime).await;
             Authority::new(AuthorityParts {
                 rules,
                 users: Users::parse(&users).map_err(AssembleError::Users)?,
                 credentials: StoredCredentials::new(own.metadata.clone(), clock.clone()),
                 tokens: tokens.map_err(AssembleError::Keys)?,
-                issuers: Issuers::new(issuers, timeouts, lookup, clock.clone()).map_err(AssembleError::Issuers)?,
-                upstreams: CallerUpstreams::new(remotes.listed()),
+                issuers,
+                upstreams: CallerUpstreams::new(remotes.asked_as_caller().iter().cloned()),
                 metrics: access_metrics,
             })
         }
@@ -204,7 +206,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
-    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
+    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests(), Arc::default());
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 
