@@ -71,8 +71,7 @@ pub(crate) async fn authority(
 pub(crate) fn follow_users(authority: Arc<Authority>, file: PathBuf, current: Option<String>, tasks: &Tasks) {
     let current = current.map(|text| vec![text.into_bytes()]);
     Watch::new("users file", vec![file], USERS_FILE_BYTES_MAX as u64, current).follow(tasks, move |contents| {
-        let text = contents.first().map(Vec::as_slice).unwrap_or_default();
-        authority.replace_users(std::str::from_utf8(text)?)?;
-        Ok(())
+        let text = contents.first().map_or(Ok(""), |content| Users::text_of(content));
+        Ok(text.and_then(|text| authority.replace_users(text))?)
     });
 }

@@ -50,6 +50,9 @@ pub enum Command {
     /// Say who has a password: users live in a file, beside the configuration where it says nothing else
     #[command(subcommand)]
     User(UserCommand),
+    /// Make, revoke and list tokens: what people and robots log in with in place of a password
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print the files that make a client pull through this server
     ClientConfig(ClientConfigArguments),
 }
@@ -164,6 +167,51 @@ pub struct NewPasswordArguments {
     /// Read the password from standard input instead of asking for it; one line end at its end is none of it
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+/// `entrepot token`
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create(NewTokenArguments),
+    /// End a token at once
+    ///
+    /// Ends with 1 when there is no such token.
+    Revoke {
+        /// Its id, as `entrepot token ls` tells it, or the token itself
+        token: String,
+        /// The rest of what all commands that ask the server take.
+        #[command(flatten)]
+        api: ApiArguments,
+    },
+    /// List the tokens, without what they are
+    Ls(ApiArguments),
+}
+
+/// `entrepot token create`
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct NewTokenArguments {
+    /// What to call it; a robot is called that itself, and is robot:NAME in rules
+    pub name: String,
+    /// The user whose it is: it may what he may, and nothing more
+    #[arg(long, value_name = "USER", required_unless_present = "robot", conflicts_with = "robot")]
+    pub user: Option<UserName>,
+    /// It is for a robot, and nobody's
+    #[arg(long)]
+    pub robot: bool,
+    /// Only for these repositories, as in 'team/**'; may be repeated, and without it for all that its owner may
+    #[arg(long = "repository", value_name = "PATTERN")]
+    pub repositories: Vec<String>,
+    /// Only for this: pull, push, create, overwrite, delete, catalog or admin; may be repeated, and without it for all that
+    /// its owner may
+    #[arg(long = "action", value_name = "ACTION")]
+    pub actions: Vec<String>,
+    /// For how long it is good, as in 90d; without it until it is revoked
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub expires: Option<u64>,
+    /// The rest of what all commands that ask the server take.
+    #[command(flatten)]
+    pub api: ApiArguments,
 }
 
 /// `entrepot client-config`
@@ -297,6 +345,10 @@ mod tests {
             ("entrepot user add system", ErrorKind::ValueValidation),
             ("entrepot user add alice secret", ErrorKind::UnknownArgument),
             ("entrepot user passwd alice --password secret", ErrorKind::UnknownArgument),
+            ("entrepot token create build", ErrorKind::MissingRequiredArgument),
+            ("entrepot token create build --robot --user alice", ErrorKind::ArgumentConflict),
+            ("entrepot token create build --user operator", ErrorKind::ValueValidation),
+            ("entrepot token create build --robot --expires soon", ErrorKind::ValueValidation),
             ("entrepot client-config rkt", ErrorKind::InvalidValue),
             ("entrepot client-config docker --server a/b", ErrorKind::ValueValidation),
         ];

@@ -18,7 +18,7 @@ pub use assemble::{AssembleError, Assembly, Blueprint, assemble};
 pub use authority::AccessBlueprint;
 pub use cli::{
     ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments,
-    NewPasswordArguments, OneReference, UserCommand, WarmArguments,
+    NewPasswordArguments, NewTokenArguments, OneReference, TokenCommand, UserCommand, WarmArguments,
 };
 pub use commands::{ApiError, CommandError, Outcome, PromptError, Screen, UserError, UsersFileError, run};
 pub use serve::{ServeError, serve};

@@ -199,10 +199,6 @@ mod tests {
         })
     }
 
-    fn told(change: &str) -> Option<String> {
-        Some(change.to_owned())
-    }
-
     #[test]
     fn every_way_to_replace_a_file_is_seen_once_and_a_touch_is_none() {
         let folder = tempfile::tempdir().unwrap();
@@ -211,7 +207,7 @@ mod tests {
         let mut watch = watch(std::slice::from_ref(&file));
         assert_eq!(settled(&mut watch), None, "nothing has changed");
         std::fs::write(&file, "two").unwrap();
-        assert_eq!(settled(&mut watch), told("two"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("two"));
         std::fs::write(&file, "two").unwrap();
         assert_eq!(settled(&mut watch), None, "written again, and the same");
 
@@ -219,13 +215,13 @@ mod tests {
         std::fs::write(&other, "333").unwrap();
         #[expect(clippy::disallowed_methods, reason = "what an editor does")]
         std::fs::rename(&other, &file).unwrap();
-        assert_eq!(settled(&mut watch), told("333"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("333"));
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(settled(&mut watch), told("NotFound"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("NotFound"));
         std::fs::write(&file, "4").unwrap();
-        assert_eq!(settled(&mut watch), told("4"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("4"));
         std::fs::write(&file, "5".repeat(1001)).unwrap();
-        assert_eq!(settled(&mut watch), told("FileTooLarge"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("FileTooLarge"));
     }
 
     #[test]
@@ -242,7 +238,7 @@ mod tests {
         std::os::unix::fs::symlink("v2", path("next")).unwrap();
         #[expect(clippy::disallowed_methods, reason = "what the kubelet does")]
         std::fs::rename(path("next"), path("data")).unwrap();
-        assert_eq!(settled(&mut watch), told("two"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("two"));
     }
 
     #[test]
@@ -255,7 +251,7 @@ mod tests {
             std::fs::write(&file, "x".repeat(length)).unwrap();
             assert!(watch.look().is_none(), "it has just changed");
         }
-        assert_eq!(settled(&mut watch), told("xxxx"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("xxxx"));
     }
 
     #[test]
@@ -263,11 +259,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = ["certificate", "key"].map(|name| folder.path().join(name));
         let mut watch = watch(&files);
-        assert_eq!(settled(&mut watch), told("NotFound"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("NotFound"));
         std::fs::write(&files[0], "c").unwrap();
-        assert_eq!(settled(&mut watch), told("NotFound"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("NotFound"));
         std::fs::write(&files[1], "k").unwrap();
-        assert_eq!(settled(&mut watch), told("ck"));
+        assert_eq!(settled(&mut watch).as_deref(), Some("ck"));
     }
 
     fn line(name: &str, hash: &str) -> String {

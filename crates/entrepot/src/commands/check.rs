@@ -1,9 +1,11 @@
 //! `entrepot check`: what the configuration comes to, and whether what it names is there.
 
+use entrepot_access::Users;
+
 use super::folders;
 use super::upstreams;
 use super::{CommandError, Outcome, Screen};
-use crate::config::{Configuration, user_names};
+use crate::config::{Configuration, users_text};
 
 /// What was found out about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,16 +67,18 @@ pub(super) async fn check(
     Ok(Outcome::Failed)
 }
 
-/// Whether the users file can be read, and how many are in it. Whether a hash can be used, the server says.
+/// Whether the users file can be read and used, and how many are in it.
 fn users(configuration: &Configuration) -> Option<Finding> {
-    let file = &configuration.access.as_ref()?.users_file;
-    let (verdict, text) = match user_names(file) {
-        Ok(Some(users)) => (Verdict::Well, format!("{}, users: {}", file.display(), users.len())),
-        Ok(None) => {
-            (Verdict::Note, format!("there is no {}: nobody has a password; entrepot user add", file.display()))
-        }
+    let path = &configuration.access.as_ref()?.users_file;
+    let file = path.display();
+    let (verdict, text) = match users_text(path) {
+        Ok(Some(text)) => match Users::parse(&text) {
+            Ok(users) => (Verdict::Well, format!("{file}, users: {}", users.count())),
+            Err(error) => (Verdict::Failed, format!("{file} cannot be used: {error}")),
+        },
+        Ok(None) => (Verdict::Note, format!("there is no {file}: nobody has a password; entrepot user add")),
         Err(error) => {
-            let text = format!("{} cannot be read: {error}; give the user of the server the right to", file.display());
+            let text = format!("{file} cannot be read: {error}; give the user of the server the right to");
             (Verdict::Failed, text)
         }
     };

@@ -11,6 +11,7 @@ mod folders;
 mod limits;
 mod password;
 mod table;
+mod tokens;
 mod upstreams;
 mod users;
 mod users_file;
@@ -68,6 +69,7 @@ pub async fn run(
         Command::Refresh(one) => refresh(configuration, one, screen).await,
         Command::Purge(one) => cache::purge(configuration, one, screen).await,
         Command::Warm(arguments) => warm::warm(configuration, arguments, screen).await,
+        Command::Token(command) => tokens::token(configuration, command, screen).await,
         Command::User(command) => users::user(configuration, command, screen).await,
         Command::Cache(CacheCommand::Ls { repository, api }) => {
             cache::ls(configuration, repository.as_deref(), api, screen).await

@@ -69,9 +69,10 @@ async fn ask(prompt: String) -> Result<SecretString, PromptError> {
     }
 }
 
-fn without_line_end(text: String) -> SecretString {
+fn without_line_end(mut text: String) -> SecretString {
     let line = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    line.to_owned().into()
+    text.truncate(line.len());
+    text.into()
 }
 
 /// A terminal that does not show what is typed, until this is dropped.

@@ -70,7 +70,7 @@ pub(super) async fn user(
         UserCommand::Rm { name } => remove(&path, name, screen)?,
         UserCommand::Ls { json } => return list(&path, *json, screen),
     }
-    if !has_access(configuration) {
+    if configuration.access.is_none() {
         screen.out.write_all(FIRST_ACCESS.as_bytes())?;
     }
     Ok(Outcome::Well)
@@ -164,12 +164,7 @@ fn warn(screen: &mut Screen<'_>, text: &UsersText) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Whether somebody has written down who may do what.
-const fn has_access(configuration: &Configuration) -> bool {
-    configuration.access.is_some()
-}
-
-/// Where the users are, or are going to be looked for.
+/// Where the users are: where the configuration says, or beside it.
 fn users_path(configuration: &Configuration) -> PathBuf {
     if let Some(access) = &configuration.access {
         return access.users_file.clone();

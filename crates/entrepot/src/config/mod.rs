@@ -49,7 +49,7 @@ pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems}
 use self::limits::CONFIGURATION_BYTES_MAX;
 use self::resolve::{Resolver, resolve};
 pub(crate) use self::upstream::DOCKER_HUB;
-pub(crate) use self::users_file::{user_names, users_text};
+pub(crate) use self::users_file::users_text;
 pub use self::warnings::Warning;
 use self::written::Written;
 

@@ -118,6 +118,21 @@ fn documented(path: &str) -> (u16, String) {
             json!({ "repository": "proxy/a/b", "reference": "7", "is_pinned": false, "was_pinned": false })
         }
         "cache/evict" | "cache/purge" => report,
+        "tokens" => json!({
+            "id": "a1", "kind": "robot", "principal": "robot:build", "name": "build", "repositories": ["team/**"],
+            "actions": ["pull"], "created_at": 0, "expires_at": 4_000_000_000_u64, "used_at": null, "token": "entrepot_a1_5ec",
+            "tokens": [
+                {
+                    "id": "a1", "kind": "robot", "principal": "robot:build", "name": "build", "repositories": ["team/**"],
+                    "actions": ["pull", "create"], "created_at": 0, "expires_at": 1, "used_at": 0,
+                },
+                {
+                    "id": "b2", "kind": "personal", "principal": "alice", "name": "laptop", "repositories": [],
+                    "actions": [], "created_at": 0, "expires_at": null, "used_at": null,
+                },
+            ],
+        }),
+        "tokens/revoke" => json!({ "id": "a1", "was_there": true }),
         "cache/refresh" => json!({ "digest": digest("e"), "has_changed": true }),
         "explain?reference=a%2Fb%3A7" => json!({ "reference": "a/b:7", "steps": ["ask", "answer"] }),
         _ => return (404, json!({ "errors": [{ "code": "UNSUPPORTED", "message": "no such path" }] }).to_string()),
@@ -142,6 +157,44 @@ async fn a_list_is_read_page_by_page_and_told_in_columns_or_as_json() {
     let entries: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(entries, [entry("proxy/a/b", "a", true), entry("proxy/c/d", "b", false)]);
     assert!(told(&admin.run("cache ls --repository a/b").await).starts_with("REPOSITORY"));
+}
+
+#[tokio::test]
+async fn a_token_is_told_once_and_alone_and_what_there_is_to_say_of_it_beside_it() {
+    let admin = Admin::start(documented).await;
+    let words = "token create build --robot --repository team/** --action pull --action create --expires 90d";
+    let output = admin.run(words).await;
+    assert_eq!(told(&output), "entrepot_a1_5ec\n");
+    let aside = String::from_utf8(output.stderr).unwrap();
+    assert!(aside.contains("only time") && aside.contains("robot:build") && aside.contains("revoke a1"), "{aside}");
+    assert!(!aside.contains("5ec"), "{aside}");
+    told(&admin.run("token create laptop --user alice --json").await);
+    // Who has found a token may give it as it is: its secret is not sent on.
+    assert_eq!(told(&admin.run("token revoke entrepot_a1_5ec").await), "a1 is revoked\n");
+    assert_eq!(told(&admin.run("token revoke a1").await), "a1 is revoked\n");
+    let list = told(&admin.run("token ls").await);
+    let lines: Vec<_> = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(lines[0], ["ID", "NAME", "OWNER", "ACTIONS", "REPOSITORIES", "USED", "GOOD"]);
+    assert_eq!(lines[1][..6], ["a1", "build", "robot:build", "pull,", "create", "team/**"]);
+    assert!(lines[1].ends_with(&["ago", "no", "more"]), "{list}");
+    assert_eq!(lines[2], ["b2", "laptop", "alice", "all", "all", "never", "until", "revoked"]);
+    assert_eq!(told(&admin.run("token ls --json").await).lines().count(), 2);
+
+    let bodies: Vec<_> = admin.asked().into_iter().filter(|(method, ..)| method == "POST").collect();
+    let bodies: Vec<Value> = bodies.iter().map(|(_, _, body)| serde_json::from_str(body).unwrap()).collect();
+    let build = json!({
+        "kind": "robot", "name": "build", "repositories": ["team/**"], "actions": ["pull", "create"],
+        "expires_in_seconds": 90 * 86_400,
+    });
+    let laptop = json!({ "kind": "personal", "user": "alice", "name": "laptop", "repositories": [], "actions": [] });
+    assert_eq!(bodies, [build, laptop, json!({ "id": "a1" }), json!({ "id": "a1" })]);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_there_cannot_be_revoked() {
+    let admin = Admin::start(|_| (200, json!({ "id": "c3", "was_there": false }).to_string())).await;
+    let told = failed(&admin.run("token revoke c3").await);
+    assert!(told.contains("there is no token c3") && told.contains("token ls"), "{told}");
 }
 
 #[tokio::test]

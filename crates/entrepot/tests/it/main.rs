@@ -10,3 +10,4 @@ mod proxied;
 
 mod start;
 mod support;
+mod users;
