@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod descriptors;
 mod serve;
+mod socket;
 mod told;
 
 pub use address::{AddressError, ClientAddress, ServerUrl};
