@@ -26,6 +26,8 @@ mod rules;
 mod scope;
 mod sealed;
 mod signing_keys;
+#[cfg(test)]
+mod testing;
 mod throttle;
 mod tokens;
 mod users;
@@ -36,6 +38,7 @@ pub use caller::{Bounds, Caller, CredentialBounds, Scheme};
 pub use caller_upstreams::CallerUpstreams;
 pub use credentials::{CredentialError, NewCredential, StoredCredentials};
 pub use issuers::{ClaimRule, IssuerConfig, Issuers, IssuersError};
+pub use limits::USERS_FILE_BYTES_MAX;
 pub use metrics::Metrics;
 pub use principal::{Principal, PrincipalError, UserName};
 pub use refusal::{Denial, Refusal, TokenFault, Verdict};

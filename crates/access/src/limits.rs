@@ -80,7 +80,7 @@ pub(crate) const CREDENTIAL_SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 pub(crate) const UPSTREAM_PASSWORD_BYTES_MAX: usize = 3 * 1024;
 
 /// Bytes of a users file; a longer one is refused.
-pub(crate) const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Users in a users file; with one more it is refused.
 pub(crate) const USERS_MAX: usize = 10_000;
@@ -121,3 +121,8 @@ pub(crate) const HASHES_WAITING_MAX: usize = 64;
 
 /// How long a password waits for a core before the login is refused as one too many.
 pub(crate) const HASH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an upstream's word is believed that somebody has an account there, or has none. Then it is asked again.
+pub(crate) const UPSTREAM_LOGIN_LIFETIME: Duration = Duration::from_mins(1);
+
+/// Accounts that such a word is remembered of. Beyond, the oldest is forgotten, and asked about again.
+pub(crate) const UPSTREAM_LOGINS_MAX: usize = 4096;

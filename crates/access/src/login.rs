@@ -72,8 +72,9 @@ impl Parts {
         // A user's own password that he mistyped is no business of any upstream.
         let is_user = user.parse::<UserName>().is_ok_and(|name| self.users.fingerprint(&name).is_some());
         let caller = if is_user || self.upstreams.is_empty() {
-            self.metrics.passwords_hashed.inc();
-            self.users.verify(user, password).await?.map(of_user)
+            let verified = self.users.verify(user, password).await;
+            self.metrics.saw_hashes(self.users.hashes());
+            verified?.map(of_user)
         } else {
             self.by_upstream(user, password, address).await?
         };

@@ -1,5 +1,7 @@
 //! What is counted. Every label is one of a few words of our own: nothing that a client sends becomes one.
 
+use std::sync::atomic::Ordering;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,8 +16,7 @@ pub struct Metrics {
     logins: Family<LoginLabels, Counter>,
     tokens_issued: Family<KindLabel, Counter>,
     tokens_refused: Family<FaultLabel, Counter>,
-    /// Passwords that were checked against a hash.
-    pub(crate) passwords_hashed: Counter,
+    passwords_hashed: Counter,
     throttled: Counter,
 }
 
@@ -92,6 +93,11 @@ impl Metrics {
             }
             _ => {}
         }
+    }
+
+    /// So many passwords were hashed by now, of which the ones that are counted already are a part.
+    pub(crate) fn saw_hashes(&self, hashes: u64) {
+        self.passwords_hashed.inner().fetch_max(hashes, Ordering::Relaxed);
     }
 
     /// Counts a token that was issued.

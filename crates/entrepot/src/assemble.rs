@@ -176,6 +176,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
             })
         }
     };
+    tasks.spawn(keep_up(Arc::clone(&authority), tasks.clone()));
     let parts = Parts {
         own,
         cache,
@@ -203,8 +204,17 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
-    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
+    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests(), Arc::default());
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
+}
+
+/// Looks after tokens and keys until the process is to stop; what was noted until then is written before it does.
+async fn keep_up(authority: Arc<Authority>, tasks: Tasks) {
+    tokio::select! {
+        () = authority.keep_up() => (),
+        () = tasks.stopping() => (),
+    }
+    authority.write_uses().await;
 }
 
 /// A blob store and the metadata beside it, in one folder.

@@ -291,7 +291,10 @@ fn describe(error: &Error) -> ErrorResponse {
         Error::ManifestInvalid(_) => of(ErrorCode::MANIFEST_INVALID),
         Error::ReferencesMissing { digests, .. } => of(ErrorCode::MANIFEST_BLOB_UNKNOWN).for_each_digest(digests),
         Error::ReferencesOfWrongSize { digests, .. } => of(ErrorCode::MANIFEST_INVALID).for_each_digest(digests),
-        Error::TagUnmovable { .. } | Error::TagUncreatable { .. } | Error::TagProtected { .. } => of(ErrorCode::DENIED),
+        Error::TagUnmovable { tag, .. } | Error::TagUncreatable { tag, .. } | Error::TagProtected { tag, .. } => {
+            of(ErrorCode::DENIED).with_detail(json!({ "tag": tag }))
+        }
+        Error::MaybeProtected { .. } => of(ErrorCode::DENIED),
         Error::ConditionFailed => of(ErrorCode::MANIFEST_INVALID).with_status(StatusCode::PRECONDITION_FAILED),
         Error::TooManyUploads { .. } => of(ErrorCode::TOOMANYREQUESTS).retry_after(Duration::from_mins(1)),
         Error::ReadOnly { .. } => of(ErrorCode::UNSUPPORTED).with_header(ALLOW, "GET, HEAD"),

@@ -20,7 +20,7 @@ use super::value::parse_duration;
 use super::written::{Texts, WrittenAccess, WrittenAccessRule, WrittenGroup, WrittenImmutable};
 
 /// Beside the configuration, where nothing else is written.
-const USERS_FILE: &str = "users.htpasswd";
+pub(crate) const USERS_FILE: &str = "users.htpasswd";
 
 /// How long tokens are good for, where nothing else is written.
 const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_mins(5);

@@ -44,6 +44,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use self::access::AccessConfiguration;
+pub(crate) use self::access::USERS_FILE;
 pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
 use self::limits::CONFIGURATION_BYTES_MAX;
