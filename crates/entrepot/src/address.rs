@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use url::Url;
+use url::{Host, Url};
 
-/// A server that is asked over plain HTTP: scheme, host and port and nothing else.
+use crate::config::ServerConfiguration;
+
+/// A server that is asked: scheme, host and port and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl(String);
 
@@ -21,20 +23,28 @@ pub struct ClientAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// It is not scheme, host and port alone.
-    #[error("not an address, as in http://127.0.0.1:5000")]
+    #[error("not an address, as in http://127.0.0.1:5000 or https://registry.corp")]
     NotAServer,
-    /// The server itself speaks plain HTTP; what stands before it need not pass on what these commands ask.
-    #[error("these commands speak plain http to the server itself: name the address that it listens on, with http://")]
-    Https,
     /// It is not host and port alone.
     #[error("not an address, as in registry.corp:5000 or https://registry.corp")]
     NotAnAddress,
 }
 
 impl ServerUrl {
-    /// The server of the configuration, from this machine: one that listens everywhere is reached over the loopback.
-    pub(crate) fn of(listen: SocketAddr) -> Self {
-        Self(format!("http://{}", reachable(listen)))
+    /// Whether it is asked over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+
+    /// Whether what it is told can be read by whoever is in between.
+    pub(crate) fn is_in_clear(&self) -> bool {
+        let is_loopback = |url: &Url| match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        !self.is_https() && !Url::parse(&self.0).is_ok_and(|url| is_loopback(&url))
     }
 
     /// The URL without a slash at its end.
@@ -49,8 +59,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let url = Url::parse(text).ok().filter(is_origin).ok_or(AddressError::NotAServer)?;
         match url.scheme() {
-            "http" => Ok(Self(url.as_str().trim_end_matches('/').to_owned())),
-            "https" => Err(AddressError::Https),
+            "http" | "https" => Ok(Self(url.as_str().trim_end_matches('/').to_owned())),
             _ => Err(AddressError::NotAServer),
         }
     }
@@ -63,9 +72,11 @@ impl fmt::Display for ServerUrl {
 }
 
 impl ClientAddress {
-    /// The server of the configuration as clients on this machine see it.
-    pub(crate) fn of(listen: SocketAddr) -> Self {
-        Self { authority: reachable(listen).to_string(), is_https: false }
+    /// The server of the configuration: by its public URL, or as clients on this machine see it.
+    pub(crate) fn of(server: &ServerConfiguration) -> Self {
+        let public = server.public_url.as_ref().and_then(|url| url.parse().ok());
+        public
+            .unwrap_or_else(|| Self { authority: reachable(server.listen).to_string(), is_https: server.tls.is_some() })
     }
 
     /// Host and port; the port is left out where it is that of the scheme.
@@ -130,15 +141,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_scheme_host_and_port_and_plain() {
-        for (text, url) in [("http://10.0.0.7:5000", "http://10.0.0.7:5000"), ("http://a/", "http://a")] {
-            assert_eq!(text.parse::<ServerUrl>().expect(text).as_str(), url);
+    fn a_server_is_scheme_host_and_port() {
+        let rows = [
+            ("http://10.0.0.7:5000", "http://10.0.0.7:5000", true),
+            ("http://a/", "http://a", true),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5000", false),
+            ("http://[::1]:5000", "http://[::1]:5000", false),
+            ("http://localhost", "http://localhost", false),
+            ("https://registry.corp/", "https://registry.corp", false),
+        ];
+        for (text, url, is_in_clear) in rows {
+            let server = text.parse::<ServerUrl>().expect(text);
+            assert_eq!((server.as_str(), server.is_in_clear()), (url, is_in_clear));
         }
         for text in ["10.0.0.7:5000", "http://a/b", "http://u@a", "ftp://a", "http://"] {
             assert_eq!(text.parse::<ServerUrl>(), Err(AddressError::NotAServer), "{text}");
         }
-        assert_eq!("https://a".parse::<ServerUrl>(), Err(AddressError::Https));
-        assert_eq!(ServerUrl::of(([0, 0, 0, 0], 5000).into()).as_str(), "http://127.0.0.1:5000");
     }
 
     #[test]

@@ -74,8 +74,9 @@ pub struct ApiArguments {
     #[arg(
         long,
         value_name = "URL",
-        help = "The server to ask, as in http://127.0.0.1:5000; otherwise the one of the configuration, and when none \
-                runs, its folders are opened by this command itself"
+        help = "The server to ask, as in https://registry.corp, with the token in ENTREPOT_TOKEN; otherwise the one of the \
+                configuration, over the socket in its registry_storage, and when none runs, its folders are opened by this \
+                command itself"
     )]
     pub server: Option<ServerUrl>,
     /// Print JSON instead of text for people: one object, or one object a line for lists
@@ -339,7 +340,6 @@ mod tests {
             ("entrepot cache evict --down-to much", ErrorKind::ValueValidation),
             ("entrepot cache evict --unused-for 30", ErrorKind::ValueValidation),
             ("entrepot cache ls --server 10.0.0.7:5000", ErrorKind::ValueValidation),
-            ("entrepot cache ls --server https://registry.corp", ErrorKind::ValueValidation),
             ("entrepot user", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("entrepot user add", ErrorKind::MissingRequiredArgument),
             ("entrepot user add system", ErrorKind::ValueValidation),

@@ -11,6 +11,7 @@ mod commands;
 mod descriptors;
 mod reload;
 mod serve;
+mod socket;
 mod told;
 
 pub use address::{AddressError, ClientAddress, ServerUrl};

@@ -10,6 +10,7 @@ use entrepot_server::{ConnectionLimits, ServeOutcome, ViewSettings};
 use entrepot_upstream::{RemotesConfig, Timeouts};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -17,6 +18,7 @@ use crate::assemble::{AssembleError, Assembly, Blueprint, assemble};
 use crate::authority::{AccessBlueprint, follow_users};
 use crate::config::{AccessConfiguration, Configuration, ServerConfiguration, users_text};
 use crate::descriptors;
+use crate::socket::{self, OperatorSocket};
 
 /// How long work that outlives its request may take to end, once the connections are gone.
 const TASKS_PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +64,7 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
     if let Some(access) = &configuration.access {
         follow_users(Arc::clone(&assembly.authority), access.users_file.clone(), users, &assembly.tasks);
     }
+    let socket_serving = serve_operator(&assembly, configuration, &stopping);
     announce(configuration, &listener, metrics_listener.as_ref());
     let metrics_serving = metrics_listener.map(|listener| {
         let (metrics, stopping) = (Arc::clone(&assembly.metrics), stopping.clone());
@@ -69,7 +72,11 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
             .tasks
             .spawn(async move { entrepot_server::serve_metrics(listener, metrics, stopping.cancelled_owned()).await })
     });
+    // TLS and trusted proxies: `configuration.server.tls`, `.trusted_proxies` and `.public_url` are for this listener.
     let outcome = run(&assembly, configuration, listener, stopping).await;
+    if let Some(serving) = socket_serving {
+        let _ = serving.await;
+    }
     if let Some(serving) = metrics_serving {
         // It had the same time to finish; a panic in there is logged by the runtime and no reason not to go on.
         let _ = serving.await;
@@ -77,6 +84,33 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
     let are_ended = assembly.tasks.stop(TASKS_PATIENCE).await;
     tracing::info!(connections_cut = outcome.connections_cut, tasks_ended = are_ended, "stopped");
     Ok(())
+}
+
+/// Serves the operator's socket, until the file goes with it. Without one the commands cannot ask this server, and that is all.
+fn serve_operator(
+    assembly: &Assembly,
+    configuration: &Configuration,
+    stopping: &CancellationToken,
+) -> Option<JoinHandle<()>> {
+    let folder = &configuration.registry_storage;
+    let (socket, listener) = match OperatorSocket::bind(folder) {
+        Ok(bound) => bound,
+        Err(error) => {
+            let socket = socket::path(folder);
+            tracing::error!(
+                socket = %socket.display(),
+                %error,
+                "there is no socket for the operator: commands on this machine cannot ask this server"
+            );
+            return None;
+        }
+    };
+    let (router, patience) = (assembly.router.clone(), configuration.server.shutdown_timeout);
+    let stopping = stopping.clone().cancelled_owned();
+    Some(assembly.tasks.spawn(async move {
+        entrepot_server::serve_socket(listener, router, patience, stopping).await;
+        drop(socket);
+    }))
 }
 
 async fn run(

@@ -67,4 +67,5 @@ pub use permission::Wish;
 pub use rate_limit::RateLimit;
 pub use remote::{Remote, RemoteState};
 pub use remotes::{Remotes, ResolveError};
+pub use tls::system_tls;
 pub use via::{RemoteRepository, VIA_CACHES_MAX, VIA_HEADER, Via, ViaError};

@@ -22,6 +22,14 @@ pub(crate) fn system_roots() -> RootCertStore {
     roots
 }
 
+/// TLS that recognises servers by the authorities of the system, for whoever is no upstream.
+///
+/// # Errors
+/// When the cryptography at hand cannot speak any version of TLS.
+pub fn system_tls() -> Result<ClientConfig, ConfigError> {
+    anonymous(system_roots())
+}
+
 /// `roots`, and those that `upstream` is recognised by besides.
 pub(crate) fn roots_of(upstream: &UpstreamConfig, roots: &RootCertStore) -> Result<RootCertStore, ConfigError> {
     let extended = extend(roots.clone(), upstream.ca.as_deref());

@@ -1,34 +1,40 @@
-//! The administration API, as the commands ask it: over HTTP when a server runs, and in this process when none does.
+//! The administration API, as the commands ask it: over the server's socket when one runs, over the network when one is named, and in
+//! this process otherwise.
 //!
-//! Which of the two it is, is decided by the lock of the storage folders: who has it is the server. A command that gets it
-//! puts the same router together that a server has, gives it the request without a socket, and lets go of everything
-//! when it is done.
+//! A server that runs answers at the socket in its `registry_storage`, and there whoever may open it is the operator. Where nobody
+//! answers, the lock of the storage folders decides: a command that gets it puts the same router together that a server has, gives it
+//! the request without a socket, and lets go of everything when it is done.
 
 use std::error::Error;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HOST, LINK};
-use http::{HeaderMap, Method, Request, StatusCode};
+use entrepot_server::ClientView;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LINK};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error as LegacyError};
 use hyper_util::rt::TokioExecutor;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt;
 use url::form_urlencoded;
 
+use super::connector::Connector;
 use super::fields::tame;
-use super::limits::{ANSWER_BYTES_MAX, ANSWER_PATIENCE, CLOSE_PATIENCE, CONNECT_PATIENCE, LINE_BYTES_MAX};
+use super::limits::{ANSWER_BYTES_MAX, ANSWER_PATIENCE, CLOSE_PATIENCE, LINE_BYTES_MAX};
 use crate::address::ServerUrl;
 use crate::assemble::{AssembleError, Assembly, assemble};
-use crate::config::Configuration;
+use crate::config::{Configuration, TOKEN_VARIABLE};
 use crate::serve::blueprint;
+use crate::socket;
 
 /// What stands before every path.
 const PREFIX: &str = "/api/v1/";
@@ -36,26 +42,52 @@ const PREFIX: &str = "/api/v1/";
 /// Why there is no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The server of the configuration has a port that nobody knows.
+    /// Nobody answers at the socket, and yet somebody uses the storage.
     #[error(
-        "the storage is in use by a server that chose its port itself: name its address with --server http://HOST:PORT"
+        "the storage is in use, and no server answers at {}: another command may be using it, or a server starts or stops at this \
+         moment: try again", path.display()
     )]
-    PortUnknown,
-    /// Nobody answers, and yet somebody uses the storage.
-    #[error(
-        "the storage is in use, and no server answers at {url}: name the address of the one that runs with --server \
-         http://HOST:PORT, or stop what uses the storage"
-    )]
-    InUseElsewhere {
+    InUse {
         /// Where one was looked for.
-        url: ServerUrl,
+        path: PathBuf,
+    },
+    /// The socket or the storage is somebody else's.
+    #[error("{} may not be opened: run this as the user of the server", path.display())]
+    NotTheOperator {
+        /// What may not be opened.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The server is there and takes no connection.
+    #[error("the server does not answer at {}", path.display())]
+    Socket {
+        /// Where it should answer.
+        path: PathBuf,
         /// Why there was no answer.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What the environment says cannot be a token.
+    #[error("the environment variable {TOKEN_VARIABLE} holds characters that are in no token")]
+    NotAToken,
+    /// TLS cannot be set up.
+    #[error("TLS cannot be spoken here")]
+    Tls(#[source] entrepot_upstream::ConfigError),
+    /// The server wants to know who asks, or does not let him.
+    #[error("refused with {status}: {reasons}; {}", proven(*has_token))]
+    NotAllowed {
+        /// The status.
+        status: StatusCode,
+        /// The codes and messages of the answer.
+        reasons: String,
+        /// A token was shown.
+        has_token: bool,
+    },
     /// Nobody answers where the command line said.
     #[error(
-        "no server answers at {url}: start it, or leave --server away to open the storage of the configuration here"
+        "no server answers at {url}: start it, or leave --server away to ask the one of the configuration, or open its storage here"
     )]
     NoAnswer {
         /// Where one was looked for.
@@ -106,11 +138,23 @@ pub enum ApiError {
     Circle,
 }
 
+fn proven(has_token: bool) -> String {
+    if has_token {
+        format!("the token in {TOKEN_VARIABLE} must be one for `admin`, of somebody whom a rule allows it")
+    } else {
+        format!(
+            "set {TOKEN_VARIABLE} to a token for `admin`, or run this on the machine of the server without --server"
+        )
+    }
+}
+
 /// Who is asked.
 #[derive(Debug)]
 pub(crate) enum Api {
-    /// A server, over HTTP.
-    Running { client: Client<HttpConnector, Body>, url: ServerUrl, is_named: bool },
+    /// The server that uses the storage, over its socket.
+    Socket { client: Client<Connector, Body>, path: PathBuf },
+    /// A server that was named, over the network.
+    Named { client: Client<Connector, Body>, url: ServerUrl, token: Option<HeaderValue> },
     /// The same router, put together here.
     InProcess(Box<Assembly>),
 }
@@ -140,21 +184,45 @@ impl Api {
     /// Whoever uses the storage: the server that is named, the one of the configuration, or this process.
     pub(crate) async fn open(configuration: &Configuration, server: Option<&ServerUrl>) -> Result<Self, ApiError> {
         if let Some(url) = server {
-            return Ok(Self::running(url.clone(), true));
+            return Self::named(url, configuration.token.as_ref());
         }
-        let blueprint = blueprint(configuration).map_err(ApiError::Assemble)?;
-        match assemble(blueprint).await {
+        let folder = &configuration.registry_storage;
+        let path = socket::path(folder);
+        match socket::connect(folder).await {
+            Ok(_) => {
+                let client = Client::builder(TokioExecutor::new()).build(Connector::socket(folder));
+                return Ok(Self::Socket { client, path });
+            }
+            Err(error) if is_nobody(&error) => {}
+            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(ApiError::NotTheOperator { path, source });
+            }
+            Err(source) => return Err(ApiError::Socket { path, source: source.into() }),
+        }
+        match assemble(blueprint(configuration).map_err(ApiError::Assemble)?).await {
             Ok(assembly) => Ok(Self::InProcess(Box::new(assembly))),
-            Err(AssembleError::InUse { .. }) if configuration.server.listen.port() == 0 => Err(ApiError::PortUnknown),
-            Err(AssembleError::InUse { .. }) => Ok(Self::running(ServerUrl::of(configuration.server.listen), false)),
+            Err(AssembleError::InUse { .. }) => Err(ApiError::InUse { path }),
+            Err(AssembleError::Folder { path, source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                Err(ApiError::NotTheOperator { path, source })
+            }
             Err(error) => Err(ApiError::Assemble(error)),
         }
     }
 
-    fn running(url: ServerUrl, is_named: bool) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_PATIENCE));
-        Self::Running { client: Client::builder(TokioExecutor::new()).build(connector), url, is_named }
+    fn named(url: &ServerUrl, token: Option<&SecretString>) -> Result<Self, ApiError> {
+        let tls =
+            if url.is_https() { Some(entrepot_upstream::system_tls().map_err(ApiError::Tls)?.into()) } else { None };
+        let client = Client::builder(TokioExecutor::new()).build(Connector::Network(tls));
+        let token = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))?;
+            value.set_sensitive(true);
+            Ok::<_, http::header::InvalidHeaderValue>(value)
+        });
+        let token = token.transpose().map_err(|_| ApiError::NotAToken)?;
+        if token.is_some() && url.is_in_clear() {
+            tracing::warn!(%url, "the token of {TOKEN_VARIABLE} goes over the network in clear: use https");
+        }
+        Ok(Self::Named { client, url: url.clone(), token })
     }
 
     /// The answer to a GET; `path` is below `/api/v1/`, with its query.
@@ -186,34 +254,37 @@ impl Api {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, ApiError> {
-        let url = match self {
-            Self::Running { url, .. } => url.as_str(),
-            Self::InProcess(_) => "",
+        let base = match self {
+            Self::Named { url, .. } => url.as_str(),
+            Self::Socket { .. } | Self::InProcess(_) => "http://localhost",
         };
-        let mut request = Request::builder().method(method).uri(format!("{url}{PREFIX}{path}"));
+        let mut request = Request::builder().method(method).uri(format!("{base}{PREFIX}{path}"));
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
+        if let Self::Named { token: Some(token), .. } = self {
+            request = request.header(AUTHORIZATION, token);
+        }
         if matches!(self, Self::InProcess(_)) {
-            request = request.header(HOST, "localhost");
+            // Whoever can open the storage can do everything to it.
+            request = request.header(HOST, "localhost").extension(ClientView::operator());
         }
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let request = request.body(body).map_err(ApiError::Request)?;
         let silent = |_| ApiError::Silent { waited: ANSWER_PATIENCE };
         let response = tokio::time::timeout(ANSWER_PATIENCE, self.answer(request)).await.map_err(silent)??;
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+        if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
     }
 
     async fn answer(&self, request: Request<Body>) -> Result<Response, ApiError> {
         match self {
-            Self::Running { client, url, is_named } => {
-                let (url, is_named) = (url.clone(), *is_named);
-                let failed = |source: hyper_util::client::legacy::Error| {
-                    let source = source.into();
-                    if is_named { ApiError::NoAnswer { url, source } } else { ApiError::InUseElsewhere { url, source } }
-                };
-                let answer = client.request(request).await.map_err(failed)?;
-                Ok(answer.map(Body::new))
+            Self::Socket { client, path } => {
+                let failed = |source: LegacyError| ApiError::Socket { path: path.clone(), source: source.into() };
+                Ok(client.request(request).await.map_err(failed)?.map(Body::new))
+            }
+            Self::Named { client, url, .. } => {
+                let failed = |source: LegacyError| ApiError::NoAnswer { url: url.clone(), source: source.into() };
+                Ok(client.request(request).await.map_err(failed)?.map(Body::new))
             }
             Self::InProcess(assembly) => {
                 let router: Router = assembly.router.clone();
@@ -221,6 +292,24 @@ impl Api {
             }
         }
     }
+
+    async fn refusal(&self, response: Response) -> ApiError {
+        match (refusal(response).await, self) {
+            (ApiError::Refused { status, reasons }, Self::Named { token, .. }) if is_about_who(status) => {
+                ApiError::NotAllowed { status, reasons, has_token: token.is_some() }
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// Whether the failure to connect says that no server runs.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused)
+}
+
+fn is_about_who(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// An answer that comes in lines.

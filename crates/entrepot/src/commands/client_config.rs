@@ -66,7 +66,7 @@ pub(super) fn client_config(
     arguments: &ClientConfigArguments,
     screen: &mut Screen<'_>,
 ) -> Result<Outcome, CommandError> {
-    let own = ClientAddress::of(configuration.server.listen);
+    let own = ClientAddress::of(&configuration.server);
     let subject = subject(configuration, arguments.server.as_ref().unwrap_or(&own), arguments.server.is_none());
     let files = files(arguments.client, &subject);
     match &arguments.write {

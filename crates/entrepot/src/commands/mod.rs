@@ -5,6 +5,7 @@ mod api;
 mod cache;
 mod check;
 mod client_config;
+mod connector;
 mod error;
 mod fields;
 mod folders;

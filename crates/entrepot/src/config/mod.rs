@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use entrepot_registry::ProxySettings;
 use entrepot_upstream::{Hosts, UpstreamConfig};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use self::access::AccessConfiguration;
@@ -55,6 +56,9 @@ use self::written::Written;
 
 /// The file that is read when none is named.
 pub const FILE_NAME: &str = "configuration.toml";
+
+/// The environment variable with the token for a server that a command names.
+pub const TOKEN_VARIABLE: &str = "ENTREPOT_TOKEN";
 
 /// Everything that can be configured, with nothing left to interpret.
 #[derive(Clone, Debug)]
@@ -76,6 +80,8 @@ pub struct Configuration {
     pub proxy: ProxyConfiguration,
     /// `[telemetry]`
     pub telemetry: TelemetryConfiguration,
+    /// Not in the file: the token that commands show to a server that was named, from [`TOKEN_VARIABLE`].
+    pub token: Option<SecretString>,
 }
 
 /// Where a configuration comes from.

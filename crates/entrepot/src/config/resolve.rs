@@ -14,7 +14,7 @@ use super::error::{Place, Problem, ProblemKind, Problems};
 use super::server::is_local;
 use super::value::parse_duration;
 use super::written::{Text, Written, WrittenTelemetry};
-use super::{Configuration, LogFormat, LogLevel, Source, Surroundings, TelemetryConfiguration};
+use super::{Configuration, LogFormat, LogLevel, Source, Surroundings, TOKEN_VARIABLE, TelemetryConfiguration};
 use super::{access, keys, proxy, server};
 
 /// Collects problems while values are read; a value with a problem becomes its default, and in the end nothing is started.
@@ -49,6 +49,7 @@ pub(crate) fn resolve(
         access,
         proxy,
         telemetry: resolver.telemetry(&written.telemetry),
+        token: (resolver.surroundings.environment)(TOKEN_VARIABLE).filter(|token| !token.is_empty()).map(Into::into),
     };
     resolver.check_folders(&configuration, written);
     resolver.check_addresses(&configuration, written);

@@ -1,9 +1,9 @@
 //! `[server]` and `[server.tls]`: how clients reach the registry.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use entrepot_server::Network;
 use toml::Spanned;
 use url::Url;
 
@@ -67,22 +67,11 @@ pub(crate) fn is_local(url: &str) -> bool {
 
 fn trusted_proxies(resolver: &mut Resolver<'_>, written: &[Spanned<String>]) -> Vec<String> {
     for proxy in written {
-        if !is_network(proxy.get_ref()) {
+        if proxy.get_ref().parse::<Network>().is_err() {
             resolver.refuse("server.trusted_proxies", proxy);
         }
     }
     written.iter().map(|proxy| proxy.get_ref().clone()).collect()
-}
-
-/// An address, or an address with the length of its network behind a slash.
-fn is_network(text: &str) -> bool {
-    let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    length.is_none_or(|length| {
-        let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
-        is_number && length.parse::<u8>().is_ok_and(|length| length <= longest)
-    })
 }
 
 /// The files of TLS, each of them looked at once: they are read again, but a server that cannot begin is told so at its start.

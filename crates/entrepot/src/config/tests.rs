@@ -89,6 +89,8 @@ const EVERYTHING: &str = "
         proxy_storage = \"/cache\"
         [server]
         listen = \"0.0.0.0:80\"
+        public_url = \"https://registry.corp/\"
+        trusted_proxies = [\"10.0.0.0/8\", \"::1\"]
         connections_max = 12
         shutdown_timeout = \"90s\"
         upload_expiry = \"12h\"
@@ -125,9 +127,14 @@ connections_max = 12
 shutdown_timeout = \"90s\"
 upload_expiry = \"12h\"
 blob_size_max = \"10GiB\"
+public_url = \"https://registry.corp\"
+trusted_proxies = [\"10.0.0.0/8\", \"::1\"]
 
 [access]
 anonymous = \"full\"
+# everybody may do everything, and nobody is asked who he is
+users_file = \"/srv/users.htpasswd\"
+token_lifetime = \"5m\"
 
 [proxy]
 hosts = \"listed\"
@@ -175,7 +182,7 @@ trait MapSecret {
     fn map_secret(&self) -> Vec<&str>;
 }
 
-impl MapSecret for Vec<Option<&secrecy::SecretString>> {
+impl MapSecret for Vec<Option<&SecretString>> {
     fn map_secret(&self) -> Vec<&str> {
         self.iter().flatten().map(|secret| secret.expose_secret()).collect()
     }
@@ -187,7 +194,7 @@ fn a_key_that_is_not_known_is_told_with_its_place_and_what_is_allowed_there() {
         (
             "\n[server]\n  lisen = \"x\"",
             "configuration.toml:3:3: `server.lisen` is not a key; allowed here: listen, connections_max, shutdown_timeout, \
-             upload_expiry, blob_size_max; did you mean `server.listen`?",
+             upload_expiry, blob_size_max, public_url, trusted_proxies, tls; did you mean `server.listen`?",
         ),
         (
             "listen = \"127.0.0.1:1\"",
@@ -201,8 +208,9 @@ fn a_key_that_is_not_known_is_told_with_its_place_and_what_is_allowed_there() {
              freshness, rule; did you mean `proxy.upstream`?",
         ),
         (
-            "[access]\nusers_file = \"x\"",
-            "configuration.toml:2:1: `access.users_file` is not a key; allowed here: anonymous",
+            "[access]\npassword = \"x\"",
+            "configuration.toml:2:1: `access.password` is not a key; allowed here: anonymous, users_file, token_lifetime, \
+             group, rule, immutable, oidc, identity; did you mean `proxy.upstream.password`?",
         ),
         (
             "[telemetry]\nlog_levl = \"x\"",
@@ -262,9 +270,7 @@ fn a_value_that_is_not_allowed_is_refused_and_says_what_is() {
         ("[server]\nshutdown_timeout = \"30\"", "allowed: a duration, as in \"30s\" or \"5m\""),
         ("[server]\nupload_expiry = \"59s\"", "allowed: a duration from \"1m\" on"),
         ("[server]\nblob_size_max = \"0\"", "allowed: a size from \"1\" byte on"),
-        ("[access]\nanonymous = \"pull\"", "`access.anonymous` is \"pull\", which this version does not support yet"),
-        ("[access]\nanonymous = \"none\"", "`access.anonymous` is \"none\", which this version does not support yet"),
-        ("[access]\nanonymous = \"all\"", "`access.anonymous` is \"all\"; allowed: \"full\""),
+        ("[access]\nanonymous = \"all\"", "`access.anonymous` is \"all\"; allowed: \"none\", \"pull\" or \"full\""),
         ("[proxy]\nhosts = \"all\"", "`proxy.hosts` is \"all\"; allowed: \"public\" or \"listed\""),
         ("[telemetry]\nlog = \"xml\"", "`telemetry.log` is \"xml\"; allowed: \"text\" or \"json\""),
         ("[telemetry]\nlog_level = \"INFO\"", "allowed: \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
@@ -366,7 +372,8 @@ fn an_address_that_others_can_reach_needs_access_to_be_written_down() {
             problems
                 .starts_with(&format!("configuration.toml:2:10: `server.listen` is {listen}, which other machines"))
         );
-        assert!(problems.contains("[access]\n      anonymous = \"full\""), "{problems}");
+        assert!(problems.contains("[access]\n      anonymous = \"none\""), "{problems}");
+        assert!(problems.contains("anonymous = \"full\""), "{problems}");
         read_text(&format!("access.anonymous = \"full\"\n[server]\nlisten = \"{listen}\""))
             .expect("it was written down");
     }
@@ -470,26 +477,38 @@ fn the_table_and_the_structs_have_the_same_keys() {
 
 #[test]
 fn the_examples_and_the_defaults_of_the_table_are_right() {
-    // Files that are not here, and the helper, which is there in place of an account; they have tests of their own.
+    // Files that are not here, and what is there in place of an account; they have tests of their own.
     let is_for_itself = |key: &&Key| {
         let name = key.name();
-        ["password_", "credential_", "client_", "ca"].iter().any(|start| name.starts_with(start))
+        let starts = ["password_", "credential", "client_", "certificate", "key"];
+        starts.iter().any(|start| name.starts_with(start)) || name == "ca"
     };
-    for table in TABLES {
+    let examples = |table: &Table| {
         let keys = keys::keys().filter(|key| key.table() == table.path && !is_for_itself(key));
         let lines: Vec<_> = keys.map(|key| format!("{} = {}", key.name(), key.example)).collect();
-        read_text(&file_with(table.path, &lines.join("\n"))).expect("examples can be copied");
+        file_with(table.path, &lines.join("\n"))
+    };
+    // What is in the tables of access speaks of each other.
+    let (access, others): (Vec<_>, Vec<_>) = TABLES.iter().partition(|table| table.path.starts_with("access"));
+    let access: String = access.into_iter().map(examples).collect();
+    read_text(&access).expect("examples can be copied");
+    for table in others.into_iter().filter(|table| table.path != "server.tls") {
+        let access = if table.path == "server" { "access.anonymous = \"pull\"\n" } else { "" };
+        read_text(&format!("{access}{}", examples(table))).expect("examples can be copied");
     }
     let defaults = read_text("").expect("the defaults").describe();
     for key in keys::keys().filter(|key| key.default.starts_with('`') && key.form != Form::Secret) {
         let value = key.default.split('`').nth(1).expect("a value");
         let shown = match key.table() {
             "" => format!("{} = {}", key.name(), value.replacen('"', "\"/srv/", 1)),
-            "access" | "proxy.upstream" | "proxy.rule" => continue,
+            "proxy.upstream" | "proxy.rule" => continue,
+            table if table.starts_with("access") || table == "server.tls" => continue,
             _ => format!("{} = {value}", key.name()),
         };
         assert!(defaults.contains(&shown), "{shown} is not in\n{defaults}");
     }
 }
 
+mod access;
 mod proxy;
+mod server;

@@ -4,9 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use entrepot_access::UserName;
-
-use super::limits::USERS_FILE_BYTES_MAX;
+use entrepot_access::{USERS_FILE_BYTES_MAX, UserName};
 
 /// The text of the users file; `None` when there is none.
 ///
@@ -19,8 +17,8 @@ pub(crate) fn users_text(file: &Path) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     };
     let mut text = String::new();
-    file.take(USERS_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > USERS_FILE_BYTES_MAX {
+    file.take(USERS_FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > USERS_FILE_BYTES_MAX {
         let message = format!("it is larger than {USERS_FILE_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }

@@ -58,6 +58,27 @@ fn every_configuration_in_the_readme_is_accepted() {
 }
 
 #[test]
+fn every_configuration_in_the_recipes_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = |name: &str, kind: &str| {
+        let text = format!("-----BEGIN {kind}-----\n");
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    pem("registry.example.org.pem", "CERTIFICATE");
+    pem("registry.example.org.key", "PRIVATE KEY");
+    let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
+    for recipe in ["ci", "home-server", "team"] {
+        let page = std::fs::read_to_string(root().join(format!("docs/recipes/{recipe}.md"))).unwrap();
+        let blocks = blocks_of(&page, "toml");
+        assert!(!blocks.is_empty(), "{recipe}");
+        let block = blocks[0].replace("/etc/ssl/private/", "").replace("/etc/ssl/", "");
+        std::fs::write(folder.path().join("configuration.toml"), &block).unwrap();
+        let configuration = Configuration::load(None, &surroundings);
+        assert!(configuration.is_ok(), "{block}\n{}", configuration.unwrap_err());
+    }
+}
+
+#[test]
 fn the_three_keys_of_the_readme_are_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
@@ -190,8 +211,9 @@ fn the_page_of_the_command_line_is_what_help_says() {
     let mut page = "\
 # Command line
 
-What `entrepot help` and `entrepot COMMAND --help` say. The commands about the cache are answered by the server that runs, at
-`server.listen` of the configuration or at `--server`; when none runs, they open the storage folders themselves. A command ends with 0 when
+What `entrepot help` and `entrepot COMMAND --help` say. The commands about the cache are answered by the server that runs, over
+the socket in its `registry_storage` that its user alone can open, or by the one at `--server`, which is shown the token in the environment variable
+`ENTREPOT_TOKEN`; when none runs, they open the storage folders themselves. A command ends with 0 when
 all is well, and with 1 when it failed or found a failure.
 "
     .to_owned();

@@ -5,6 +5,7 @@ mod architecture;
 mod command_line;
 mod crash;
 mod docs;
+mod operator;
 mod protocol;
 mod proxied;
 

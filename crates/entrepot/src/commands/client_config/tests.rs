@@ -24,7 +24,7 @@ url = \"http://registry.corp:5000\"
 
 fn made(text: &str, server: Option<&str>, client: ClientKind) -> Vec<ClientFile> {
     let configuration = configuration(text);
-    let own = ClientAddress::of(configuration.server.listen);
+    let own = ClientAddress::of(&configuration.server);
     let named = server.map(|server| server.parse::<ClientAddress>().expect(server));
     files(client, &subject(&configuration, named.as_ref().unwrap_or(&own), server.is_none()))
 }
@@ -151,7 +151,7 @@ fn buildkit_has_an_entry_for_each_registry_and_one_for_plain_http() {
 fn a_registry_is_listed_under_every_host_that_images_name_it_by() {
     let text = "[[proxy.upstream]]\nname = \"ghcr.io\"\naliases = [\"g\", \"ghcr.example.com\"]\n";
     let configuration = configuration(text);
-    let address = ClientAddress::of(configuration.server.listen);
+    let address = ClientAddress::of(&configuration.server);
     let upstreams = subject(&configuration, &address, true).upstreams;
     let hosts: Vec<_> = upstreams.iter().map(|upstream| (upstream.host.as_str(), upstream.name.as_str())).collect();
     assert_eq!(hosts[..3], [("ghcr.io", "ghcr.io"), ("ghcr.example.com", "ghcr.io"), ("docker.io", "docker.io")]);
