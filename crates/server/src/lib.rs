@@ -37,7 +37,7 @@ mod respond;
 mod route;
 
 pub use access_log::{Decision, RequestFacts};
-pub use admin::admin_router;
+pub use admin::{AdminRoute, admin_router};
 pub use api::api;
 pub use client_view::ClientView;
 pub use connection::{ConnectionLimits, Peer};

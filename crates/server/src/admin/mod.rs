@@ -27,7 +27,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
 use self::order::{EntriesPage, Evict, Named, Warm};
-use self::route::AdminRoute;
+pub use self::route::AdminRoute;
 use crate::access_log::RequestFacts;
 use crate::door::name_behind;
 use crate::error::ErrorResponse;
