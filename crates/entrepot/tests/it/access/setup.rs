@@ -166,7 +166,8 @@ impl House {
 
     /// The same as of ten minutes ago, so that it has expired.
     pub(super) async fn expired_token(&self, user: &str, scopes: &[&str]) -> With {
-        issue(&late_authority(self.registry.folder()).await, user, scopes).await
+        let authority = late_authority(self.registry.folder()).await;
+        issue(&authority, user, scopes).await
     }
 
     /// A token of a user's own making that has ended, in the place of his password.
@@ -177,7 +178,7 @@ impl House {
             name: "ended".to_owned(),
             repositories: Vec::new(),
             actions: Vec::new(),
-            expires_at: Some(Late.now().before(Duration::from_mins(5))),
+            expires_at: Some(minutes_ago(5)),
         };
         let authority = late_authority(self.registry.folder()).await;
         let made = authority.credentials().unwrap().create(credential).await;
@@ -230,10 +231,14 @@ async fn issue(authority: &Authority, user: &str, scopes: &[&str]) -> With {
 struct Late;
 
 impl Clock for Late {
-    #[expect(clippy::disallowed_methods, reason = "it is the clock")]
     fn now(&self) -> Timestamp {
-        Timestamp::from(SystemTime::now()).before(Duration::from_mins(10))
+        minutes_ago(10)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the registry that is asked goes by this clock as well")]
+fn minutes_ago(minutes: u64) -> Timestamp {
+    Timestamp::from(SystemTime::now()).before(Duration::from_mins(minutes))
 }
 
 /// A replica that shares the keys of the registry, and whose clock is late.

@@ -66,6 +66,9 @@ fn routes() -> Vec<Route> {
         Route::Base,
         Route::Catalog,
         Route::Discover,
+        // Before an upload makes the repository.
+        Route::Tags(name()),
+        Route::Referrers(name(), digest()),
         Route::PullManifest(name(), tag.clone()),
         Route::PushManifest(name(), tag.clone()),
         Route::DeleteManifest(name(), tag),
@@ -76,8 +79,6 @@ fn routes() -> Vec<Route> {
         Route::AppendToUpload(name(), id.clone()),
         Route::FinishUpload(name(), id.clone()),
         Route::CancelUpload(name(), id),
-        Route::Tags(name()),
-        Route::Referrers(name(), digest()),
     ]
 }
 
