@@ -26,6 +26,8 @@ mod rules;
 mod scope;
 mod sealed;
 mod signing_keys;
+#[cfg(test)]
+mod testing;
 mod throttle;
 mod tokens;
 mod users;
@@ -35,7 +37,8 @@ pub use authority::{Attempt, Authority, AuthorityParts, IssuedToken, Proof};
 pub use caller::{Bounds, Caller, CredentialBounds, Scheme};
 pub use caller_upstreams::CallerUpstreams;
 pub use credentials::{CredentialError, NewCredential, StoredCredentials};
-pub use issuers::{ClaimRule, IssuerConfig, Issuers, IssuersError};
+pub use issuers::{ClaimRule, IssuerConfig, IssuerMetrics, Issuers, IssuersError};
+pub use limits::USERS_FILE_BYTES_MAX;
 pub use metrics::Metrics;
 pub use principal::{Principal, PrincipalError, UserName};
 pub use refusal::{Denial, Refusal, TokenFault, Verdict};

@@ -80,7 +80,7 @@ pub(crate) const CREDENTIAL_SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 pub(crate) const UPSTREAM_PASSWORD_BYTES_MAX: usize = 3 * 1024;
 
 /// Bytes of a users file; a longer one is refused.
-pub(crate) const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const USERS_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Users in a users file; with one more it is refused.
 pub(crate) const USERS_MAX: usize = 10_000;
@@ -121,3 +121,38 @@ pub(crate) const HASHES_WAITING_MAX: usize = 64;
 
 /// How long a password waits for a core before the login is refused as one too many.
 pub(crate) const HASH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an upstream's word is believed that somebody has an account there, or has none. Then it is asked again.
+pub(crate) const UPSTREAM_LOGIN_LIFETIME: Duration = Duration::from_mins(1);
+
+/// Accounts that such a word is remembered of. Beyond, the oldest is forgotten, and asked about again.
+pub(crate) const UPSTREAM_LOGINS_MAX: usize = 4096;
+/// Bytes of a token of an identity provider. A longer one is not looked at: `TokenFault::Unknown`.
+pub(crate) const PROVIDER_TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// How far the clock of an identity provider may be from ours. Beyond, its tokens are expired or not valid yet.
+pub(crate) const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_secs(60);
+
+/// Keys that are used of those an identity provider publishes. Further ones are left out, with a line in the log.
+pub(crate) const PROVIDER_KEYS_MAX: usize = 100;
+
+/// The age at which keys of an identity provider are fetched again, behind the back of a request that goes on with the old ones.
+pub(crate) const PROVIDER_KEYS_REFRESH: Duration = Duration::from_hours(1);
+
+/// How long keys are good for while their identity provider cannot be asked. Then its tokens are `Refusal::Unavailable`.
+pub(crate) const PROVIDER_KEYS_AGE_MAX: Duration = Duration::from_hours(24);
+
+/// How often the keys of an identity provider are fetched because somebody names one that is not among them. In between there is
+/// no such key.
+pub(crate) const PROVIDER_FORCED_FETCH_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long an identity provider that failed is not asked again.
+pub(crate) const PROVIDER_BACK_OFF: Duration = Duration::from_secs(10);
+
+/// Tokens of identity providers that are remembered as verified. Beyond, the one that ends first is verified again when it comes.
+pub(crate) const PROVIDER_VERIFIED_MAX: usize = 4096;
+
+/// How long a token is remembered as verified, if it does not end before: how late the end of a key is noticed.
+pub(crate) const VERIFIED_TIME_MAX: Duration = Duration::from_mins(5);
+
+/// Characters kept of what an identity provider wrote, in errors and the log. The rest is cut off.
+pub(crate) const FOREIGN_CHARACTERS_MAX: usize = 200;

@@ -114,6 +114,7 @@ const fn fault_word(fault: TokenFault) -> &'static str {
     match fault {
         TokenFault::Unknown => "unknown",
         TokenFault::Expired => "expired",
+        TokenFault::NotYetValid => "not_yet_valid",
         TokenFault::WrongAudience => "wrong_audience",
         TokenFault::Revoked => "revoked",
         TokenFault::NobodyKnown => "nobody_known",

@@ -40,6 +40,9 @@ pub enum TokenFault {
     /// It was good once.
     #[error("expired")]
     Expired,
+    /// It will be good, if the clocks are right.
+    #[error("not valid yet: the clock here or that of whoever issued it is wrong")]
+    NotYetValid,
     /// It is for another service.
     #[error("for another service")]
     WrongAudience,

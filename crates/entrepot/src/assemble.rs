@@ -122,6 +122,15 @@ pub enum AssembleError {
     /// The upstreams contradict each other.
     #[error("the configured upstreams cannot be used")]
     Upstreams(#[source] entrepot_upstream::ConfigError),
+    /// The users file is there and cannot be read.
+    #[error("the users file {} cannot be read", path.display())]
+    UsersFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The users file cannot be used.
     #[error("the users file cannot be used")]
     Users(#[source] entrepot_access::UsersError),
@@ -155,14 +164,16 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         Some(AccessBlueprint { service, rules, users, issuers, token_lifetime }) => {
             let access_metrics = Arc::new(entrepot_access::Metrics::default());
             access_metrics.register(metrics.registry_mut());
+            let issuers = Issuers::new(issuers, timeouts, lookup, clock.clone()).map_err(AssembleError::Issuers)?;
+            issuers.metrics().register(metrics.registry_mut());
             let tokens = Tokens::open(own.metadata.clone(), clock.clone(), service, token_lifetime).await;
             Authority::new(AuthorityParts {
                 rules,
                 users: Users::parse(&users).map_err(AssembleError::Users)?,
                 credentials: StoredCredentials::new(own.metadata.clone(), clock.clone()),
                 tokens: tokens.map_err(AssembleError::Keys)?,
-                issuers: Issuers::new(issuers, timeouts, lookup, clock.clone()).map_err(AssembleError::Issuers)?,
-                upstreams: CallerUpstreams::new(remotes.listed()),
+                issuers,
+                upstreams: CallerUpstreams::new(remotes.asked_as_caller().iter().cloned()),
                 metrics: access_metrics,
             })
         }
@@ -193,8 +204,9 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     });
     let endpoints = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority))
         .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
+        .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
-    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
+    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests(), Arc::default());
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 

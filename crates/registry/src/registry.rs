@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use entrepot_blobs::BlobStore;
-use entrepot_metadata::{MetadataStore, Page};
+use entrepot_metadata::{MetadataStore, Page, Timestamp};
 use entrepot_oci::RepositoryName;
 use entrepot_upstream::{Remotes, Via};
 
@@ -204,6 +204,13 @@ impl Registry {
         }
     }
 
+    /// What `name` is called behind the root mirror, whether or not somebody has pushed to it; `None` where there is no root mirror, or it
+    /// has no such name.
+    pub fn name_behind_root(&self, name: &RepositoryName) -> Option<RepositoryName> {
+        let mirror = self.settings.root_mirror.as_ref()?;
+        self.name_behind(mirror, name).ok()
+    }
+
     /// Whether the name begins with `proxy/`, so that it is another registry's.
     pub fn is_proxied(name: &RepositoryName) -> bool {
         matches!(name.split_first(), Some((PROXY_PREFIX, _)))
@@ -259,6 +266,11 @@ impl Registry {
     /// Resolves when every fill that runs now has ended, one way or the other.
     pub async fn fills_ended(&self) {
         self.fills.ended().await;
+    }
+
+    /// The time of day, as everything here is dated.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Tries what every request needs; what fails is named.

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use entrepot_access::{Caller, Proof};
+use entrepot_access::{Caller, Proof, Scopes};
 use http::request::Parts;
 
 use crate::access_log::{printable, user_agent};
@@ -78,6 +78,24 @@ impl Origin {
                 user_agent = self.user_agent,
             },
             "denied"
+        );
+    }
+
+    /// Somebody has got a token for these scopes.
+    pub(crate) fn token_issued(&self, caller: &Caller, asked: &Scopes, granted: &Scopes, client_id: Option<&str>) {
+        tracing::info!(
+            target: "audit",
+            {
+                request.id = self.id.map(tracing::field::display),
+                client = self.address.map(tracing::field::display),
+                principal = shown(&caller.principal.to_string()),
+                scheme = caller.scheme.as_str(),
+                asked = shown(&asked.to_string()),
+                granted = shown(&granted.to_string()),
+                client_id,
+                user_agent = self.user_agent,
+            },
+            "token issued"
         );
     }
 

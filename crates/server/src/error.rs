@@ -3,6 +3,7 @@
 //! The client gets a code, a sentence that says what happened to which name and what to do next, and the request id at its end, where
 //! every client prints it; the log gets the whole chain under the same id, here, once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -32,6 +33,15 @@ const RETRY_LATER: Duration = Duration::from_secs(10);
 /// When to come back to a queue that is full.
 const RETRY_SOON: Duration = Duration::from_secs(2);
 
+/// The body of an error.
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    errors: ErrorBody,
+    #[serde(flatten)]
+    fields: BTreeMap<&'static str, String>,
+}
+
 /// A failed request.
 #[derive(Debug)]
 pub struct ErrorResponse {
@@ -41,6 +51,8 @@ pub struct ErrorResponse {
     /// Things for programs; each becomes an entry of its own with the same code and message.
     details: Vec<Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Further fields of the body, beside `errors`.
+    fields: Vec<(&'static str, String)>,
     /// For the log.
     cause: Option<Box<Error>>,
 }
@@ -49,7 +61,15 @@ impl ErrorResponse {
     /// An error with the usual status of its code.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, message: message.into(), details: Vec::new(), headers: Vec::new(), cause: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            headers: Vec::new(),
+            fields: Vec::new(),
+            cause: None,
+        }
     }
 
     /// The same with another status.
@@ -106,6 +126,18 @@ impl ErrorResponse {
         self.with_header(RETRY_AFTER, seconds.max(1).to_string())
     }
 
+    /// The same with the `error` by which clients of OAuth2 understand it.
+    pub(crate) fn with_oauth_error(mut self, error: &'static str) -> Self {
+        self.fields.push(("error", error.to_owned()));
+        self
+    }
+
+    /// The same with the text that clients of Docker's token service show.
+    pub(crate) fn with_details_text(mut self, text: &str) -> Self {
+        self.fields.push(("details", text.to_owned()));
+        self
+    }
+
     /// A range that the content does not have.
     pub(crate) fn unsatisfiable_range(error: RangeError, size: u64) -> Self {
         Self::new(ErrorCode::RANGE_INVALID, format!("{error}: the blob has {size} bytes"))
@@ -126,8 +158,9 @@ impl ErrorResponse {
             details if details.is_empty() => vec![entry(Value::Null)],
             details => details.into_iter().map(entry).collect(),
         };
+        let document = Document { errors: ErrorBody { errors }, fields: self.fields.into_iter().collect() };
         // Strings and numbers into memory: there is no way to fail.
-        let body = serde_json::to_vec(&ErrorBody { errors }).map(Bytes::from).unwrap_or_default();
+        let body = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
         let length = body.len();
         let mut response = Response::new(if is_head { Body::empty() } else { Body::from(body) });
         *response.status_mut() = self.status;

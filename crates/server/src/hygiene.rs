@@ -123,10 +123,13 @@ fn check_origin(request: &Request) -> Result<(), Refusal> {
 }
 
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>: exactly one valid `Host`. HTTP/1.0, which some health checkers still
-/// speak, knows no such header.
+/// speak, knows no such header, and HTTP/2 has `:authority` in its place, which is the authority of the target here.
 fn check_host(request: &Request) -> Result<(), Refusal> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let Some(host) = hosts.next() else {
+        if let Some(target) = request.uri().authority().filter(|_| request.version() == Version::HTTP_2) {
+            return authority(target.as_str()).map(|_| ()).ok_or(Refusal::HostInvalid);
+        }
         let is_required = request.version() >= Version::HTTP_11;
         return if is_required { Err(Refusal::HostMissing) } else { Ok(()) };
     };
@@ -141,7 +144,7 @@ fn check_host(request: &Request) -> Result<(), Refusal> {
 }
 
 /// A host with an optional port, and nothing else that an authority may have.
-fn authority(text: &str) -> Option<Authority> {
+pub(crate) fn authority(text: &str) -> Option<Authority> {
     let authority = Authority::from_str(text).ok()?;
     let port_is_valid = match text.strip_prefix(authority.host())? {
         "" => true,

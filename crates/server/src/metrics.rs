@@ -317,7 +317,7 @@ mod tests {
     async fn the_page_does_not_grow_with_what_is_asked() {
         let metrics = Arc::new(Metrics::new("1.2.3"));
         let inner = Router::new().route("/v2/{*rest}", any(async || ""));
-        let router = front(inner, Arc::new(RequestIds::new(1)), metrics.requests());
+        let router = front(inner, Arc::new(RequestIds::new(1)), metrics.requests(), Arc::default());
         let page = metrics_router(Arc::clone(&metrics));
         let methods = ["GET", "PUT", "BREW", "X-1"].map(|method| method.parse::<Method>().expect("a method"));
         for method in &methods {

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::Auth;
 use crate::authority::{Authority, ClientCertificates};
 use crate::content::Content;
+use crate::issuer::IssuerContent;
 use crate::reply::Reply;
 use crate::rule::{Rule, RuleBuilder, apply};
 use crate::seen::Seen;
@@ -47,6 +48,8 @@ struct State {
     connections: usize,
     tokens: usize,
     oldest_token: usize,
+    /// What it answers as an identity provider, if it is one.
+    issuer: Option<Arc<IssuerContent>>,
 }
 
 impl FakeUpstream {
@@ -55,7 +58,7 @@ impl FakeUpstream {
     /// # Panics
     /// When no port can be had.
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(any_port(), None).await
     }
 
     /// Starts an empty registry that speaks TLS, and does with certificates of clients what `clients` says. Its own is signed by
@@ -64,13 +67,20 @@ impl FakeUpstream {
     /// # Panics
     /// When no port can be had.
     pub async fn start_tls(authority: &Authority, clients: ClientCertificates<'_>) -> Self {
-        Self::start_with(Some(authority.acceptor(clients))).await
+        Self::start_with(any_port(), Some(authority.acceptor(clients))).await
     }
 
-    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
+    /// Starts an empty registry that listens on `address`.
+    ///
+    /// # Panics
+    /// When the port cannot be had.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(address, None).await
+    }
+
+    async fn start_with(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let shared = Arc::new(Shared { state: Mutex::default(), arrivals: watch::Sender::new(0) });
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (address, server) = serve(any_port, tls.clone(), Arc::clone(&shared)).await.expect("a loopback port");
+        let (address, server) = serve(address, tls.clone(), Arc::clone(&shared)).await.expect("a port to listen on");
         let upstream = Self { address, tls, shared, server: Mutex::new(Some(server)) };
         upstream.shared.lock().url = upstream.url();
         upstream
@@ -212,9 +222,18 @@ impl FakeUpstream {
         assert!(arrived.is_ok(), "{} of {count} requests came: {:#?}", self.count(&matches), self.requests());
     }
 
+    pub(crate) fn set_issuer(&self, issuer: Arc<IssuerContent>) {
+        self.shared.lock().issuer = Some(issuer);
+    }
+
     pub(crate) fn add_rule(&self, rule: Rule) {
         self.shared.lock().rules.push(rule);
     }
+}
+
+/// A loopback port that is free.
+fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
 impl Drop for FakeUpstream {
@@ -256,6 +275,9 @@ impl Shared {
 
 impl State {
     fn honest(&mut self, seen: &Seen) -> Reply {
+        if let Some(reply) = self.issuer.as_ref().and_then(|issuer| issuer.reply(seen)) {
+            return reply;
+        }
         if seen.is_token() {
             self.tokens += 1;
             return self.auth.issue(seen, self.tokens - 1);

@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, Method};
 
+use crate::issuer::{DISCOVERY_PATH, KEYS_PATH};
+
 /// A request as the fake upstream saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -61,6 +63,16 @@ impl Seen {
     /// Whether it asks for a token.
     pub fn is_token(&self) -> bool {
         self.path == "/token"
+    }
+
+    /// Whether it asks an identity provider for its discovery document.
+    pub fn is_discovery(&self) -> bool {
+        self.path == DISCOVERY_PATH
+    }
+
+    /// Whether it asks an identity provider for its keys.
+    pub fn is_keys(&self) -> bool {
+        self.path == KEYS_PATH
     }
 
     /// Whether it is the question at `/v2/`.

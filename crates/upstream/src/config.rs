@@ -277,6 +277,18 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A place of documents that cannot be asked.
+    #[error("has a URL that {problem}")]
+    Documents {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Certificates of authorities for documents that cannot be used.
+    #[error("has a ca that {problem}")]
+    Authorities {
+        /// What is wrong with them.
+        problem: &'static str,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),

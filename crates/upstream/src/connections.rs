@@ -24,7 +24,7 @@ use crate::error::{Error, Source};
 use crate::history::{History, RedactedUrl};
 use crate::limits::{IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX};
 use crate::reach::Destination;
-use crate::resolver::{NotPublic, Resolver};
+use crate::resolver::{Guard, NotPublic, Resolver};
 use crate::tls;
 
 const USER_AGENT: &str = concat!("entrepot/", env!("CARGO_PKG_VERSION"));
@@ -52,7 +52,13 @@ impl Foundation {
 
     /// Connections for every upstream that needs none of its own.
     pub(crate) fn common(&self) -> Result<Connections, ConfigError> {
-        self.connections(None, &tls::anonymous(self.roots.clone())?, None)
+        self.connections(None, &tls::anonymous(self.roots.clone())?, None, Guard::None)
+    }
+
+    /// Connections for documents, which the authorities in `ca` are trusted for besides; `guard` is for what is listed.
+    pub(crate) fn for_documents(&self, ca: Option<&[u8]>, guard: Guard) -> Result<Connections, ConfigError> {
+        let roots = tls::extend(self.roots.clone(), ca).map_err(|problem| ConfigError::Authorities { problem })?;
+        self.connections(None, &tls::anonymous(roots)?, None, guard)
     }
 
     /// Connections for `upstream` alone; `None` when it needs none of its own.
@@ -65,7 +71,7 @@ impl Foundation {
         let identified = client_certificate.as_ref();
         let identified = identified.map(|shown| tls::identified(upstream, shown, roots.clone())).transpose()?;
         let proxy = http_proxy.as_ref().map(|url| forward_proxy(upstream, url)).transpose()?;
-        self.connections(identified.as_ref(), &tls::anonymous(roots)?, proxy).map(Some)
+        self.connections(identified.as_ref(), &tls::anonymous(roots)?, proxy, Guard::None).map(Some)
     }
 
     fn connections(
@@ -73,11 +79,13 @@ impl Foundation {
         identified: Option<&ClientConfig>,
         anonymous: &ClientConfig,
         proxy: Option<(Proxy, RedactedUrl)>,
+        listed: Guard,
     ) -> Result<Connections, ConfigError> {
         let (proxy, proxy_url) = proxy.unzip();
-        let client = |tls: &ClientConfig, is_guarded: bool| {
+        let client = |tls: &ClientConfig, guard: Guard| {
             // Behind a proxy the one name that is resolved here is the proxy's, which the operator has chosen.
-            let resolver = Resolver { is_guarded: is_guarded && proxy.is_none(), lookup: self.lookup.clone() };
+            let guard = if proxy.is_none() { guard } else { Guard::None };
+            let resolver = Resolver { guard, lookup: self.lookup.clone() };
             let builder = Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .dns_resolver(Arc::new(resolver))
@@ -92,11 +100,11 @@ impl Foundation {
             let builder = proxy.iter().cloned().fold(builder, reqwest::ClientBuilder::proxy);
             builder.build().map_err(|error| ConfigError::Client(io::Error::other(error)))
         };
-        let trusted = client(anonymous, false)?;
+        let trusted = client(anonymous, listed)?;
         Ok(Connections {
-            home: identified.map_or_else(|| Ok(trusted.clone()), |identified| client(identified, false))?,
+            home: identified.map_or_else(|| Ok(trusted.clone()), |identified| client(identified, listed))?,
             trusted,
-            public: client(anonymous, true)?,
+            public: client(anonymous, Guard::Public)?,
             proxy: proxy_url,
             timeouts: self.timeouts,
         })
@@ -237,7 +245,7 @@ fn forward_proxy(upstream: &UpstreamConfig, url: &Url) -> Result<(Proxy, Redacte
     Ok((if has_account { proxy.basic_auth(&username, &password) } else { proxy }, redacted))
 }
 
-fn check_literal(url: &Url) -> Result<(), NotPublic> {
+pub(crate) fn check_literal(url: &Url) -> Result<(), NotPublic> {
     let address: IpAddr = match url.host() {
         Some(Host::Ipv4(address)) => address.into(),
         Some(Host::Ipv6(address)) => address.into(),

@@ -246,6 +246,12 @@ pub enum RedirectError {
     /// The URL carries a user or password.
     #[error("the redirect carries a user")]
     Userinfo,
+    /// A redirect where none is followed, because what it leads to would be believed.
+    #[error("a redirect came, and none is followed here")]
+    NotFollowed,
+    /// A document refers to another that would be believed, and that is not at an https address. Nothing was sent there.
+    #[error("it is neither at an https address nor at the one that is configured")]
+    Insecure,
 }
 
 /// Why an answer is not what was asked for.

@@ -25,14 +25,17 @@ mod circuit;
 mod config;
 mod connections;
 mod credential_helper;
+mod documents;
 mod error;
 mod handshake;
 mod history;
 mod limits;
+mod login;
 mod manifests;
 mod mirror_places;
 mod mirrors;
 mod pages;
+mod permission;
 mod rate_limit;
 mod reach;
 mod referrers;
@@ -49,16 +52,18 @@ mod via;
 
 pub use address::is_public;
 pub use blobs::{BlobBody, BlobFrom, BlobResponse};
-pub use caller::CallerCredentials;
+pub use caller::{CallerCredentials, CallerKey};
 pub use config::{
     ClientCertificate, ConfigError, CredentialHelper, Hosts, Lookup, Mirror, REQUESTS_MAX_DEFAULT, RemotesConfig,
     Timeouts, UpstreamConfig,
 };
+pub use documents::Documents;
 pub use error::{ContentError, Error, RedirectError, Source, Suspension};
 pub use handshake::{Handshake, HandshakeStep};
 pub use history::{History, PassedOver, RedactedUrl, Reported};
 pub use manifests::{FetchedManifest, ManifestHead};
 pub use mirrors::ServedBy;
+pub use permission::Wish;
 pub use rate_limit::RateLimit;
 pub use remote::{Remote, RemoteState};
 pub use remotes::{Remotes, ResolveError};

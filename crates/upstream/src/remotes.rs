@@ -7,6 +7,7 @@ use entrepot_oci::RepositoryName;
 use url::{Host, Url};
 
 use crate::account::{Account, is_same_account};
+use crate::caller::Callers;
 use crate::config::{ConfigError, Hosts, REQUESTS_MAX_DEFAULT, RemotesConfig, UpstreamConfig};
 use crate::connections::{Connections, Foundation};
 use crate::limits::UNLISTED_REMOTES_MAX;
@@ -19,6 +20,8 @@ use crate::remote::{DOCKER_HUB, HUB_LIBRARY, Identity, Remote, origin};
 pub struct Remotes {
     hosts: Hosts,
     listed: HashMap<String, Arc<Remote>>,
+    /// Those that are asked with the account of whoever asks us, as they are listed.
+    asked_as_caller: Vec<Arc<Remote>>,
     unlisted: Mutex<Unlisted>,
     connections: Arc<Connections>,
 }
@@ -89,7 +92,9 @@ impl Remotes {
         for upstream in &upstreams {
             listed[&upstream.name].set_mirrors(places(upstream, &listed)?);
         }
-        Ok(Self { hosts, listed, unlisted: Mutex::default(), connections })
+        let asked_as_caller = upstreams.iter().map(|upstream| &listed[&upstream.name]);
+        let asked_as_caller = asked_as_caller.filter(|remote| remote.is_asked_as_caller()).cloned().collect();
+        Ok(Self { hosts, listed, asked_as_caller, unlisted: Mutex::default(), connections })
     }
 
     /// The remote that `host`, the component behind `proxy/` in a path, stands for.
@@ -114,7 +119,7 @@ impl Remotes {
                 reach,
                 account: Account::Anonymous,
                 has_certificate: false,
-                is_asked_as_caller: false,
+                callers: None,
                 requests_max: REQUESTS_MAX_DEFAULT,
             };
             Arc::new(Remote::new(identity, Arc::clone(&self.connections)))
@@ -173,6 +178,11 @@ impl Remotes {
     fn of_origin(&self, remote: &Remote) -> impl Iterator<Item = (&str, &Arc<Remote>)> {
         let listed = self.listed.iter().filter(move |(_, listed)| listed.origin() == remote.origin());
         listed.map(|(host, listed)| (host.as_str(), listed))
+    }
+
+    /// The upstreams that are asked with the account of whoever asks us, in the order in which they are listed.
+    pub fn asked_as_caller(&self) -> &[Arc<Remote>] {
+        &self.asked_as_caller
     }
 
     /// The listed upstreams, each once, by name.
@@ -234,9 +244,34 @@ fn identity(upstream: &UpstreamConfig) -> Result<Identity, ConfigError> {
         reach: Reach::listed(url, trusted_hosts(upstream)?),
         account,
         has_certificate: upstream.client_certificate.is_some(),
-        is_asked_as_caller: upstream.is_asked_as_caller,
+        callers: callers(upstream)?,
         requests_max: upstream.requests_max,
     })
+}
+
+/// Where the views of callers are kept, for an upstream that is asked with their accounts.
+fn callers(upstream: &UpstreamConfig) -> Result<Option<Callers>, ConfigError> {
+    if !upstream.is_asked_as_caller {
+        return Ok(None);
+    }
+    let refused = |field, problem| Err(ConfigError::field(upstream, field, problem));
+    // What is fetched with any other right than the caller's would be cached, and say nothing of what he may.
+    if upstream.username.is_some() || upstream.password.is_some() || upstream.credential_helper.is_some() {
+        return refused("credentials", "are those of the caller, so that it must not have an account of its own");
+    }
+    if upstream.client_certificate.is_some() {
+        return refused(
+            "client_certificate",
+            "stands beside the credentials of the caller, and would speak for everybody",
+        );
+    }
+    if !upstream.mirrors.is_empty() {
+        return refused("mirrors", "stand beside the credentials of the caller, and do not know who may pull what");
+    }
+    match Callers::new() {
+        Some(callers) => Ok(Some(callers)),
+        None => refused("credentials", "cannot be used: the system gives no random numbers"),
+    }
 }
 
 /// What the operator trusts beside the upstream itself.

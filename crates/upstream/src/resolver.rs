@@ -7,10 +7,31 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use crate::address::is_public;
 use crate::config::Lookup;
 
+/// Which addresses a name may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// Any.
+    None,
+    /// Public ones alone: for what an answer leads to.
+    Public,
+    /// Private ones alone: for what is asked without TLS, which nothing on a public way may be believed about.
+    Private,
+}
+
+impl Guard {
+    fn refuses(self, address: IpAddr) -> bool {
+        match self {
+            Self::None => false,
+            Self::Public => !is_public(address),
+            Self::Private => is_public(address),
+        }
+    }
+}
+
 /// Resolves for one HTTP client.
 pub(crate) struct Resolver {
-    /// Whether every address must be public.
-    pub(crate) is_guarded: bool,
+    /// Which addresses may be connected to.
+    pub(crate) guard: Guard,
     /// Asked before DNS.
     pub(crate) lookup: Lookup,
 }
@@ -21,6 +42,16 @@ pub(crate) struct Resolver {
 pub(crate) struct NotPublic {
     pub(crate) host: String,
     pub(crate) address: IpAddr,
+}
+
+/// A host that is asked without TLS has an address that is public.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "{host} has the address {address}, which is public: without TLS only private addresses are asked, so its URL has to be https"
+)]
+pub(crate) struct NotPrivate {
+    host: String,
+    address: IpAddr,
 }
 
 /// There is no such host.
@@ -46,11 +77,11 @@ fn is_absence(error: &std::io::Error) -> bool {
 }
 
 impl Resolve for Resolver {
-    /// Resolves, and refuses the whole answer when one address of it is not public: such a mixture is what an attack
+    /// Resolves, and refuses the whole answer when one address of it is refused: such a mixture is what an attack
     /// by rebinding looks like, and hardly ever anything else. The client connects to the addresses returned
     /// here without asking again, so there is nothing between the check and the use.
     fn resolve(&self, name: Name) -> Resolving {
-        let (is_guarded, lookup) = (self.is_guarded, self.lookup.clone());
+        let (guard, lookup) = (self.guard, self.lookup.clone());
         Box::pin(async move {
             let host = name.as_str();
             let addresses: Vec<SocketAddr> = match lookup.answer(host) {
@@ -64,9 +95,13 @@ impl Resolve for Resolver {
             if addresses.is_empty() {
                 return Err(NoSuchHost { host: host.to_owned() }.into());
             }
-            let refused = addresses.iter().map(SocketAddr::ip).find(|address| is_guarded && !is_public(*address));
+            let refused = addresses.iter().map(SocketAddr::ip).find(|address| guard.refuses(*address));
             if let Some(address) = refused {
-                return Err(NotPublic { host: host.to_owned(), address }.into());
+                let host = host.to_owned();
+                return Err(match guard {
+                    Guard::Private => NotPrivate { host, address }.into(),
+                    Guard::None | Guard::Public => NotPublic { host, address }.into(),
+                });
             }
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
@@ -84,25 +119,25 @@ mod tests {
         answer.map(|found| found.map(|found| found.to_string()).collect()).map_err(|error| error.to_string())
     }
 
-    fn answering(is_guarded: bool, answers: &'static [&'static [&'static str]]) -> Resolver {
+    fn answering(guard: Guard, answers: &'static [&'static [&'static str]]) -> Resolver {
         let asked = AtomicUsize::new(0);
         let lookup = Lookup::by(move |_| {
             let answer = answers[asked.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1)];
             Some(answer.iter().map(|address| address.parse().unwrap()).collect())
         });
-        Resolver { is_guarded, lookup }
+        Resolver { guard, lookup }
     }
 
     #[tokio::test]
     async fn c2_a_name_that_is_rebound_is_refused_when_it_turns_private() {
-        let resolver = answering(true, &[&["8.8.8.8:0"], &["127.0.0.1:0"]]);
+        let resolver = answering(Guard::Public, &[&["8.8.8.8:0"], &["127.0.0.1:0"]]);
         assert_eq!(resolve(&resolver).await, Ok(vec!["8.8.8.8:0".to_owned()]), "what is checked is what is returned");
         assert!(resolve(&resolver).await.unwrap_err().contains("127.0.0.1"));
     }
 
     #[tokio::test]
     async fn a_name_without_an_address_is_no_host() {
-        assert!(resolve(&answering(true, &[&[]])).await.unwrap_err().contains("no host registry.example"));
+        assert!(resolve(&answering(Guard::Public, &[&[]])).await.unwrap_err().contains("no host registry.example"));
         let error = |text: &str| std::io::Error::other(format!("failed to lookup address information: {text}"));
         assert!(is_absence(&error("Name or service not known")));
         for outage in ["Temporary failure in name resolution", "Try again", "System error", "Non-recoverable failure"] {
@@ -116,9 +151,9 @@ mod tests {
             ["127.0.0.1:0", "10.0.0.1:0", "169.254.169.254:0", "[::1]:0", "[::ffff:127.0.0.1]:0", "0.0.0.0:0"];
         for private in answers {
             let lookup = Lookup::by(move |_| Some(vec!["8.8.8.8:0".parse().unwrap(), private.parse().unwrap()]));
-            let refused = resolve(&Resolver { is_guarded: true, lookup: lookup.clone() }).await;
+            let refused = resolve(&Resolver { guard: Guard::Public, lookup: lookup.clone() }).await;
             assert!(refused.is_err(), "{private}");
-            let listed = resolve(&Resolver { is_guarded: false, lookup }).await;
+            let listed = resolve(&Resolver { guard: Guard::None, lookup }).await;
             assert_eq!(listed.map(|addresses| addresses.len()), Ok(2));
         }
     }

@@ -24,11 +24,15 @@ pub(crate) fn system_roots() -> RootCertStore {
 
 /// `roots`, and those that `upstream` is recognised by besides.
 pub(crate) fn roots_of(upstream: &UpstreamConfig, roots: &RootCertStore) -> Result<RootCertStore, ConfigError> {
-    let mut roots = roots.clone();
-    let Some(pem) = &upstream.ca else { return Ok(roots) };
-    let refused = |problem| ConfigError::field(upstream, "ca", problem);
-    for certificate in certificates(pem).map_err(refused)? {
-        roots.add(certificate).map_err(|_| refused("holds a certificate that is not one of an authority"))?;
+    let extended = extend(roots.clone(), upstream.ca.as_deref());
+    extended.map_err(|problem| ConfigError::field(upstream, "ca", problem))
+}
+
+/// `roots`, and the authorities in `pem`; otherwise what is wrong with the text.
+pub(crate) fn extend(mut roots: RootCertStore, pem: Option<&[u8]>) -> Result<RootCertStore, &'static str> {
+    let Some(pem) = pem else { return Ok(roots) };
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|_| "holds a certificate that is not one of an authority")?;
     }
     Ok(roots)
 }

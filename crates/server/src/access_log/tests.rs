@@ -86,7 +86,7 @@ fn router() -> Router {
         .route("/v2/upload", put(upload))
         .route("/v2/streamed", get(streamed))
         .route("/v2/hang", get(std::future::pending::<()>));
-    front(router, Arc::new(RequestIds::new(7)), Metrics::new("0").requests())
+    front(router, Arc::new(RequestIds::new(7)), Metrics::new("0").requests(), Arc::default())
 }
 
 trait ChainPending: Sized {

@@ -6,6 +6,7 @@
 mod explained;
 mod order;
 mod route;
+mod tokens;
 mod view;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
+use serde_json::json;
 
 use self::order::{EntriesPage, Evict, Named, Warm};
 pub use self::route::AdminRoute;
@@ -33,6 +35,7 @@ use crate::door::name_behind;
 use crate::error::ErrorResponse;
 use crate::gate::{Need, Visitor, target};
 use crate::handlers::Handled;
+use crate::limits::ADMIN_PAGE_MAX;
 use crate::metrics::RouteLabel;
 use crate::query::Query;
 use crate::request_id::RequestId;
@@ -54,6 +57,7 @@ struct Order {
     /// Who gives it. What it is about is often said in its body only, so that every order asks for its right by itself, in
     /// [`Order::ask`], once it is parsed and before anything of it is done.
     visitor: Arc<Visitor>,
+    authority: Arc<Authority>,
     head: Parts,
     query: Query,
     facts: RequestFacts,
@@ -84,10 +88,10 @@ async fn enter(
     body: Body,
     facts: &mut RequestFacts,
 ) -> Handled {
-    let parts = (Arc::clone(&registry), authority);
+    let parts = (Arc::clone(&registry), Arc::clone(&authority));
     let visitor = Visitor::arrive(parts, &head, None, None, facts).await?;
     let query = Query::parse(head.uri.query());
-    let mut order = Order { registry, visitor, head, query, facts: std::mem::take(facts) };
+    let mut order = Order { registry, authority, visitor, head, query, facts: std::mem::take(facts) };
     let outcome = order.carry_out(route, body).await;
     *facts = order.facts;
     outcome
@@ -137,6 +141,9 @@ impl Order {
             }
             AdminRoute::Warm => self.warm(body).await,
             AdminRoute::Explain => self.explain().await,
+            AdminRoute::Tokens => self.tokens().await,
+            AdminRoute::CreateToken => self.create_token(body).await,
+            AdminRoute::RevokeToken => self.revoke_token(body).await,
         }
     }
 
@@ -201,6 +208,42 @@ impl Order {
         let mut response = Response::new(Body::from_stream(events.map(|event| view::warm_line(&event))));
         response.headers_mut().insert(CONTENT_TYPE, JSON_LINES);
         Ok(response)
+    }
+
+    async fn tokens(&mut self) -> Handled {
+        self.ask(Target::registry())?;
+        let credentials = tokens::stored(self.authority.credentials())?;
+        let after = self.query.first("last").map(ToOwned::to_owned);
+        let mut rows =
+            credentials.list(None, after, ADMIN_PAGE_MAX + 1).await.map_err(|refusal| ErrorResponse::from(&refusal))?;
+        let has_more = rows.len() > ADMIN_PAGE_MAX;
+        rows.truncate(ADMIN_PAGE_MAX);
+        let mut answer = Answer::new(StatusCode::OK);
+        if let Some(last) = rows.last().filter(|_| has_more) {
+            answer = answer.next(self.head.uri.path(), &[("last", &last.id)]);
+        }
+        let bytes = Bytes::from(tokens::tokens(&rows).to_string());
+        Ok(answer.bytes(JSON, bytes, self.head.method == Method::HEAD))
+    }
+
+    async fn create_token(&mut self, body: Body) -> Handled {
+        self.ask(Target::registry())?;
+        let credentials = tokens::stored(self.authority.credentials())?;
+        let order: tokens::Create = order::read(&self.head.headers, body).await?;
+        let credential = order.credential(self.registry.now())?;
+        let name = credential.name.clone();
+        match credentials.create(credential).await? {
+            Some((row, token)) => Ok(self.document(&tokens::created(&row, &token))),
+            None => Err(tokens::taken(&name)),
+        }
+    }
+
+    async fn revoke_token(&mut self, body: Body) -> Handled {
+        self.ask(Target::registry())?;
+        let credentials = tokens::stored(self.authority.credentials())?;
+        let order: tokens::Revoke = order::read(&self.head.headers, body).await?;
+        let was_there = credentials.revoke(&order.id).await.map_err(|refusal| ErrorResponse::from(&refusal))?;
+        Ok(self.document(&json!({ "id": order.id, "was_there": was_there })))
     }
 
     /// What a body with a reference names.

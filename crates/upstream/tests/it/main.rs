@@ -3,9 +3,11 @@
 mod authorization;
 mod blobs;
 mod budget;
+mod callers;
 mod circuit;
 mod connections;
 mod credential_helper;
+mod documents;
 mod guard;
 mod handshake;
 mod lists;
