@@ -150,8 +150,8 @@ pub(crate) fn name_behind(registry: &Registry, authority: &str, name: &Repositor
     registry.name_behind(authority, name).unwrap_or_else(|_| {
         let stand_in = |char: char| if char.is_ascii_alphanumeric() || char == '.' { char } else { '-' };
         let host: String = authority.to_ascii_lowercase().chars().map(stand_in).collect();
-        let name = name.clone();
-        format!("proxy/{}/{name}", host.trim_matches(['-', '.'])).parse().unwrap_or(name)
+        let behind = |host: &str| format!("proxy/{host}/{name}").parse().ok();
+        behind(host.trim_matches(['-', '.'])).or_else(|| behind("unknown")).unwrap_or_else(|| name.clone())
     })
 }
 

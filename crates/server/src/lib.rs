@@ -41,7 +41,7 @@ mod socket;
 mod token_endpoint;
 
 pub use access_log::{Decision, RequestFacts};
-pub use admin::admin_router;
+pub use admin::{AdminRoute, admin_router};
 pub use api::api;
 pub use client_view::{ClientView, ViewSettings};
 pub use connection::{ConnectionLimits, Peer};

@@ -1,5 +1,6 @@
 //! The whole server over real sockets: the protocol rule by rule, pulling through, and faults.
 
+mod access;
 mod admin;
 mod architecture;
 mod command_line;

@@ -29,7 +29,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use self::order::{EntriesPage, Evict, Named, Warm};
-use self::route::AdminRoute;
+pub use self::route::AdminRoute;
 use crate::access_log::RequestFacts;
 use crate::door::name_behind;
 use crate::error::ErrorResponse;

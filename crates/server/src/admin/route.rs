@@ -9,7 +9,7 @@ pub(super) const ROOT: &str = "/api/v1/";
 
 /// A request of the administrative API, parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AdminRoute {
+pub enum AdminRoute {
     /// `GET cache/stats`
     Stats,
     /// `GET cache/entries`
@@ -39,8 +39,22 @@ pub(super) enum AdminRoute {
 }
 
 impl AdminRoute {
+    /// Every one, so that tests can ask each of them.
+    pub const ALL: [Self; 10] = [
+        Self::Stats,
+        Self::Entries,
+        Self::Pins,
+        Self::Pin,
+        Self::Unpin,
+        Self::Evict,
+        Self::Purge,
+        Self::Refresh,
+        Self::Warm,
+        Self::Explain,
+    ];
+
     /// Parses a request's method and path (as sent).
-    pub(super) fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
+    pub fn parse(method: &Method, path: &str) -> Result<Self, RouteError> {
         let route = match path.strip_prefix(ROOT) {
             Some("cache/stats") => Self::Stats,
             Some("cache/entries") => Self::Entries,
@@ -100,7 +114,7 @@ impl AdminRoute {
     }
 
     /// The name of the route for metrics.
-    pub(super) const fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Stats => "cache_stats",
             Self::Entries => "cache_entries",
@@ -152,6 +166,7 @@ mod tests {
             assert!(matches!(parse(other, &path), Err(RouteError::MethodNotAllowed { .. })), "{other} {path}");
             assert!(matches!(parse("DELETE", &path), Err(RouteError::MethodNotAllowed { .. })), "DELETE {path}");
         }
+        assert_eq!(rows.map(|(_, _, route)| route), AdminRoute::ALL);
         for path in ["/api/v1/", "/api/v1/cache", "/api/v1/cache/pin/", "/api/v1//cache/pin", "/api/v2/cache/pin"] {
             assert_eq!(parse("GET", path), Err(RouteError::UnknownPath), "{path}");
         }

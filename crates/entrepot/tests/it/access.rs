@@ -1,0 +1,9 @@
+//! Who may do what, asked over the socket: every route by everybody, and what nobody may find out.
+
+mod doors;
+mod oracle;
+mod pages;
+mod rights;
+mod setup;
+mod table;
+mod uploads;
