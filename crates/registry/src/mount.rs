@@ -2,9 +2,11 @@
 
 use entrepot_metadata::BlobLink;
 use entrepot_oci::{Digest, RepositoryName};
+use entrepot_upstream::Via;
 
 use crate::actor::Readable;
 use crate::limits::MOUNT_SOURCES_MAX;
+use crate::memory::Subject;
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::repository::Kind;
@@ -36,7 +38,8 @@ impl Repository {
 
     async fn mount_from(&self, digest: &Digest, name: &RepositoryName) -> Result<bool, Error> {
         // A source that cannot be is treated like one that lacks the blob: the client uploads, and learns nothing.
-        let Ok(source) = self.registry.repository(name) else { return Ok(false) };
+        let source = self.registry.repository_for(name, &Via::default(), &self.actor);
+        let Ok(source) = source else { return Ok(false) };
         match &source.kind {
             Kind::Hosted => {
                 let link = self.registry.own.metadata.blob(name, digest).await?;
@@ -61,7 +64,7 @@ impl Repository {
         let holders = self.registry.cache.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
         for (cached_name, link) in holders {
             // What no upstream stands for any more cannot be judged, and so not be had.
-            let Some(proxied) = self.registry.cached(&cached_name) else { continue };
+            let Some(proxied) = self.registry.cached(&cached_name, &self.actor) else { continue };
             if is_readable(proxied.name()) && self.is_admitted(&proxied, digest).await? {
                 return self.adopt(Some(link)).await;
             }
@@ -69,8 +72,11 @@ impl Repository {
         Ok(false)
     }
 
-    /// Whether the rules let a blob of a cached repository out. A refusal is answered like an absence: the client uploads.
+    /// Whether the upstream and the rules let a blob of a cached repository out. A refusal is answered like an absence: the client uploads.
     async fn is_admitted(&self, proxied: &Proxied, digest: &Digest) -> Result<bool, Error> {
+        if self.authorize(proxied, Subject::Blob(digest.clone())).await.is_err() {
+            return Ok(false);
+        }
         match self.admission(proxied).blob(digest).await {
             Ok(()) => Ok(true),
             // An upstream that cannot be asked for the size of the blob leaves it to the client as well.
