@@ -230,6 +230,17 @@ pub enum Error {
         /// The repository.
         name: RepositoryName,
     },
+    /// The upstream gives it to its own users alone, and whoever asks is none.
+    #[error(
+        "{name} is not there for everybody: {upstream} is asked with the account of whoever pulls, and an order of the operator \
+         comes without one; what is public there can be ordered"
+    )]
+    OnlyForCallers {
+        /// The repository.
+        name: RepositoryName,
+        /// The name of the upstream.
+        upstream: String,
+    },
     /// The upstream did not give what was asked of it, and nothing cached could stand in.
     #[error("the upstream of {name} did not answer as it should")]
     Upstream {

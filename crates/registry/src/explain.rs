@@ -18,6 +18,10 @@ use crate::registry::Store;
 use crate::repository::{Kind, stored_manifest};
 use crate::{Error, Freshness, Registry, Repository};
 
+/// What an explanation cannot know where the upstream is asked with the account of whoever pulls.
+const NOT_FOR_CALLERS: &str = "; the upstream was asked without an account now: in a pull it is asked with that of the caller, who gets nothing \
+     that the upstream does not give him, cached or not";
+
 /// Everything that decides about a pull.
 #[derive(Debug)]
 pub struct Explanation {
@@ -147,7 +151,10 @@ impl Repository {
         };
         let believed = here.as_ref().and_then(|(_, content)| believed(registry, proxied, content));
         let here = here.map(|(_, content)| content);
-        let outlook = outlook(reference, &rule, here.as_ref(), believed.as_ref(), there.as_ref(), &state);
+        let mut outlook = outlook(reference, &rule, here.as_ref(), believed.as_ref(), there.as_ref(), &state);
+        if self.only_for_callers().is_some() {
+            outlook.push_str(NOT_FOR_CALLERS);
+        }
         let upstream = ExplainedUpstream {
             address: remote.address(),
             repository: proxied.name_there().clone(),

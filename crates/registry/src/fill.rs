@@ -8,22 +8,26 @@
 //! A fill that nobody follows is an *orphan*. It goes on, because a client that left will come back, but only so many may. One more,
 //! and the newest orphan ends, which is the fill that was left just now: the others have come farther.
 //!
+//! Of an upstream that is asked with the account of the caller, a fill is led with the account of whoever began it, and followed by others
+//! whom the upstream has allowed it as well. How it ends says nothing about theirs: after a failure they begin one of their own. And what
+//! came from such an upstream is given to no other: there, somebody who knows no more than the digest would get the content.
+//!
 //! When the disk is full the fill ends, its bytes are given up, and the blob passes through uncached ([`crate::passing`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use entrepot_blobs::{AbsorbError, BlobReader, CommitError, Growing};
 use entrepot_metadata::BlobLink;
 use entrepot_oci::{ByteRange, Digest, RepositoryName};
-use entrepot_upstream::BlobFrom;
+use entrepot_upstream::{BlobFrom, CallerKey};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::content::{Arriving, BlobContent, PassedOn};
-use crate::limits::{FILL_DEADLINE, FULL_PAUSE, SIZE_PATIENCE, UNSIZED_PATIENCE};
+use crate::limits::{FILL_DEADLINE, FILL_JOINS_MAX, FULL_PAUSE, MOUNT_SOURCES_MAX, SIZE_PATIENCE, UNSIZED_PATIENCE};
 use crate::metrics::{Running, gauged};
 use crate::passing::Passing;
 use crate::proxied::Proxied;
@@ -70,6 +74,8 @@ struct Fill {
     number: u64,
     /// The repository that it is fetched through.
     cached_name: RepositoryName,
+    /// Whose account it is fetched with.
+    caller: Option<CallerKey>,
     progress: watch::Receiver<Progress>,
     /// How many clients wait for it or read from it.
     followers: usize,
@@ -87,6 +93,8 @@ pub(crate) struct Fills {
     pub(crate) stored: Notify,
     /// Until when the disk counts as full.
     full_until: Mutex<Option<Instant>>,
+    /// The origins of upstreams that decide about their own users.
+    judging: HashSet<String>,
     /// Where a blob may already be because somebody pushed it.
     own: Store,
     /// Where it goes.
@@ -98,14 +106,45 @@ pub(crate) struct Fills {
     tasks: Tasks,
 }
 
+/// Which fills are one: those of a digest, but for one of an upstream that decides about its own users, which is for nobody else.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FillKey {
+    digest: Digest,
+    /// The origin of such an upstream.
+    judged_by: Option<String>,
+}
+
+impl FillKey {
+    fn of(digest: &Digest, proxied: &Proxied) -> Self {
+        let judged_by = proxied.is_judged_by_upstream().then(|| proxied.remote().origin().to_owned());
+        Self { digest: digest.clone(), judged_by }
+    }
+}
+
+/// What a client that wants a blob finds under way.
+struct Joined {
+    follower: Follower,
+    /// It is fetched through another repository.
+    is_through_another: bool,
+    /// It is fetched with another account.
+    is_of_another: bool,
+}
+
 #[derive(Debug, Default)]
 struct UnderWay {
-    fills: HashMap<Digest, Fill>,
+    fills: HashMap<FillKey, Fill>,
     /// How many fills there have been.
     count: u64,
 }
 
 impl UnderWay {
+    fn holds(&self, digest: &Digest, judging: &HashSet<String>) -> bool {
+        let judged_by = judging.iter().cloned().map(Some);
+        let keys =
+            std::iter::once(None).chain(judged_by).map(|judged_by| FillKey { digest: digest.clone(), judged_by });
+        keys.into_iter().any(|key| self.fills.contains_key(&key))
+    }
+
     fn orphans(&self) -> usize {
         self.fills.values().filter(|fill| fill.followers == 0).count()
     }
@@ -118,22 +157,44 @@ impl Fills {
         clock: Arc<dyn Clock>,
         limits: Limits,
         orphans_max: usize,
+        judging: HashSet<String>,
         metrics: Arc<Metrics>,
         tasks: Tasks,
     ) -> Self {
         let (under_way, full_until) = (Mutex::default(), Mutex::default());
         let (removals, stored) = (Removals::default(), Notify::new());
-        Self { under_way, removals, stored, full_until, own, store, clock, limits, orphans_max, metrics, tasks }
+        Self {
+            under_way,
+            removals,
+            stored,
+            full_until,
+            judging,
+            own,
+            store,
+            clock,
+            limits,
+            orphans_max,
+            metrics,
+            tasks,
+        }
     }
 
     /// Joins the fill of the blob, or starts it, and waits until it has something to read: its size, and its bytes.
     pub(crate) async fn join(self: &Arc<Self>, request: FillRequest) -> Result<(u64, BlobContent), Error> {
         let FillRequest { digest, described_size, proxied } = request.clone();
-        let (follower, is_through_another) = self.enter(request);
-        if is_through_another && described_size.is_none() {
-            proxied.confirm_blob(&digest).await?;
-        }
-        match follower.readable().await? {
+        let mut joins = 1;
+        let (follower, progress) = loop {
+            let Joined { follower, is_through_another, is_of_another } = self.enter(request.clone());
+            if is_through_another && !proves_itself(described_size, &proxied) {
+                proxied.confirm_blob(&digest).await?;
+            }
+            match follower.readable().await? {
+                Progress::Failed(_) if is_of_another && joins >= FILL_JOINS_MAX => return Err(Error::Interrupted),
+                Progress::Failed(_) if is_of_another => joins += 1,
+                progress => break (follower, progress),
+            }
+        };
+        match progress {
             Progress::Arriving { growing, size: Some(size) } => {
                 let passing = Passing { proxied, digest, size };
                 let arriving = Arriving { growing, passing, follower: Arc::new(follower) };
@@ -159,8 +220,12 @@ impl Fills {
     }
 
     /// What becomes of the fill of the blob that runs now; `None` when none does.
-    pub(crate) fn outcome(&self, digest: &Digest) -> Option<impl Future<Output = Result<(), Error>> + use<>> {
-        let mut progress = self.lock().fills.get(digest)?.progress.clone();
+    pub(crate) fn outcome(
+        &self,
+        digest: &Digest,
+        proxied: &Proxied,
+    ) -> Option<impl Future<Output = Result<(), Error>> + use<>> {
+        let mut progress = self.lock().fills.get(&FillKey::of(digest, proxied))?.progress.clone();
         Some(async move {
             match &*progress.wait_for(Progress::is_over).await.map_err(|_| Error::Interrupted)? {
                 Progress::Failed(error) => Err(Arc::clone(error).into()),
@@ -177,35 +242,37 @@ impl Fills {
     /// does not begin, or the fill waits for its end before it looks at what is here.
     pub(crate) fn begin_removal(&self, digest: &Digest) -> Option<Removal> {
         let under_way = self.lock();
-        if under_way.fills.contains_key(digest) { None } else { self.removals.begin(digest) }
+        if under_way.holds(digest, &self.judging) { None } else { self.removals.begin(digest) }
     }
 
-    /// Follows the fill that runs, or one that starts now; and whether it is fetched through another repository.
-    fn enter(self: &Arc<Self>, request: FillRequest) -> (Follower, bool) {
+    /// Follows the fill that runs, or one that starts now.
+    fn enter(self: &Arc<Self>, request: FillRequest) -> Joined {
+        let key = FillKey::of(&request.digest, &request.proxied);
         let mut under_way = self.lock();
-        let cached_name = request.proxied.cached_name();
-        if let Some(fill) = under_way.fills.get_mut(&request.digest)
+        let (cached_name, caller) = (request.proxied.cached_name(), request.proxied.remote().caller());
+        if let Some(fill) = under_way.fills.get_mut(&key)
             && !fill.abandoned.is_cancelled()
         {
             fill.followers += 1;
-            let follower = Follower::of(self, &request.digest, fill);
+            let follower = Follower::of(self, &key, fill);
             let is_through_another = fill.cached_name != *cached_name;
+            let is_of_another = fill.caller != caller;
             self.metrics.fills_orphaned.set(gauged(under_way.orphans() as u64));
-            return (follower, is_through_another);
+            return Joined { follower, is_through_another, is_of_another };
         }
         let (sender, progress) = watch::channel(Progress::Asking);
         let abandoned = CancellationToken::new();
         under_way.count += 1;
         let number = under_way.count;
-        let fill =
-            Fill { number, cached_name: cached_name.clone(), progress, followers: 1, abandoned: abandoned.clone() };
-        let follower = Follower::of(self, &request.digest, &fill);
-        under_way.fills.insert(request.digest.clone(), fill);
+        let (cached_name, followers) = (cached_name.clone(), 1);
+        let fill = Fill { number, cached_name, caller, progress, followers, abandoned: abandoned.clone() };
+        let follower = Follower::of(self, &key, &fill);
+        under_way.fills.insert(key.clone(), fill);
         drop(under_way);
-        let departure = Departure { fills: Arc::clone(self), digest: request.digest.clone(), number };
+        let departure = Departure { fills: Arc::clone(self), key, number };
         let lead = Lead { fills: Arc::clone(self), request, progress: sender, abandoned };
         self.tasks.spawn(async move { lead.run(departure).await });
-        (follower, false)
+        Joined { follower, is_through_another: false, is_of_another: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, UnderWay> {
@@ -227,16 +294,16 @@ impl Fills {
 #[derive(Debug)]
 pub(crate) struct Follower {
     fills: Arc<Fills>,
-    digest: Digest,
+    key: FillKey,
     number: u64,
     progress: watch::Receiver<Progress>,
 }
 
 impl Follower {
     /// Of a fill that has counted it already.
-    fn of(fills: &Arc<Fills>, digest: &Digest, fill: &Fill) -> Self {
-        let (fills, digest, number) = (Arc::clone(fills), digest.clone(), fill.number);
-        Self { fills, digest, number, progress: fill.progress.clone() }
+    fn of(fills: &Arc<Fills>, key: &FillKey, fill: &Fill) -> Self {
+        let (fills, key, number) = (Arc::clone(fills), key.clone(), fill.number);
+        Self { fills, key, number, progress: fill.progress.clone() }
     }
 
     /// Waits until the fill has something to read, or is over.
@@ -251,7 +318,7 @@ impl Follower {
         // Without a size there is no Content-Length, and a body without one could be cut unnoticed: wait for the end. But not
         // for longer than the clients and what lies between wait for an answer.
         let over = tokio::time::timeout(UNSIZED_PATIENCE, progress.wait_for(Progress::is_over)).await;
-        let over = over.map_err(|_| Error::BlobSizeUntold { digest: self.digest.clone() })?;
+        let over = over.map_err(|_| Error::BlobSizeUntold { digest: self.key.digest.clone() })?;
         Ok(over.map_err(|_| Error::Interrupted)?.clone())
     }
 
@@ -266,7 +333,7 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut under_way = self.fills.lock();
-        let Some(fill) = under_way.fills.get_mut(&self.digest).filter(|fill| fill.number == self.number) else {
+        let Some(fill) = under_way.fills.get_mut(&self.key).filter(|fill| fill.number == self.number) else {
             return;
         };
         fill.followers -= 1;
@@ -287,15 +354,15 @@ impl Drop for Follower {
 /// Takes the fill out of the list when it ends, also when it ends by a panic.
 struct Departure {
     fills: Arc<Fills>,
-    digest: Digest,
+    key: FillKey,
     number: u64,
 }
 
 impl Drop for Departure {
     fn drop(&mut self) {
         let mut under_way = self.fills.lock();
-        if under_way.fills.get(&self.digest).is_some_and(|fill| fill.number == self.number) {
-            under_way.fills.remove(&self.digest);
+        if under_way.fills.get(&self.key).is_some_and(|fill| fill.number == self.number) {
+            under_way.fills.remove(&self.key);
         }
         self.fills.metrics.fills_orphaned.set(gauged(under_way.orphans() as u64));
     }
@@ -436,10 +503,10 @@ impl Lead {
                 Some(described) => Some(*described),
                 None => source.metadata.blob_holders(digest, 1).await?.first().map(|(_, link)| link.size),
             };
-            if expected != Some(reader.size()) {
+            if expected != Some(reader.size()) || !self.may_be_shared(source).await? {
                 continue;
             }
-            if described_size.is_none() {
+            if !proves_itself(*described_size, proxied) {
                 proxied.confirm_blob(digest).await?;
             }
             // Within the cache this finds the blob in its place and does nothing.
@@ -458,6 +525,20 @@ impl Lead {
             }
         }
         Ok(false)
+    }
+
+    /// Whether bytes that are in the cache for others may be this repository's as well. Those that are there for upstreams alone which
+    /// decide about their own users are not: that a manifest of another upstream names them proves nothing to them. Nor are those that
+    /// are nobody's any more, where there are such upstreams.
+    async fn may_be_shared(&self, source: &Store) -> Result<bool, Error> {
+        let FillRequest { digest, proxied, .. } = &self.request;
+        let judging = &self.fills.judging;
+        if judging.is_empty() || Arc::ptr_eq(&source.metadata, &self.fills.own.metadata) {
+            return Ok(true);
+        }
+        let holders = source.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
+        let may_share = |origin: &str| origin == proxied.remote().origin() || !judging.contains(origin);
+        Ok(holders.iter().any(|(name, _)| name.split_first().is_some_and(|(origin, _)| may_share(origin))))
     }
 
     /// Makes the blob the repository's. A database without room for the row is no reason to withhold the bytes, which are here
@@ -510,4 +591,10 @@ impl Lead {
             None => Error::BlobTooLarge { limit },
         }
     }
+}
+
+/// Whether bytes that are here for another repository are this one's because a manifest of it names them. Not where somebody may have pushed
+/// that manifest to get at the content: a layer that is had from elsewhere may be named without being there.
+fn proves_itself(described_size: Option<u64>, proxied: &Proxied) -> bool {
+    described_size.is_some() && !proxied.is_judged_by_upstream()
 }

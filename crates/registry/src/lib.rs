@@ -13,6 +13,7 @@
 
 mod actor;
 mod admission;
+mod authorize;
 mod cache;
 mod content;
 mod created;

@@ -101,6 +101,16 @@ pub(crate) const REFUSALS_MAX: usize = 4096;
 /// Upstreams that are remembered as silent. Beyond, the oldest is forgotten, and waited for again.
 pub(crate) const DOUBTS_MAX: usize = 1024;
 
+/// How long an upstream's word is believed that somebody may pull from a repository of its, where it is asked with the account of the
+/// caller. Then it is asked again before anything is answered, be it cached or not.
+pub(crate) const PERMISSION_LIFETIME: Duration = Duration::from_mins(1);
+
+/// Such words that are remembered. Beyond, the oldest is forgotten, and asked for again.
+pub(crate) const PERMISSIONS_MAX: usize = 65_536;
+
+/// How often somebody follows fills that others lead with their accounts at an upstream and that fail, before he is told to come back.
+pub(crate) const FILL_JOINS_MAX: u32 = 3;
+
 /// How long an upstream's list of tags or referrers is answered from without asking again.
 pub(crate) const LIST_FRESH_FOR: Duration = Duration::from_mins(1);
 

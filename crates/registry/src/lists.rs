@@ -5,6 +5,7 @@ use entrepot_oci::{Digest, Referrer, Tag, TagOrDigest};
 
 use crate::content::Listing;
 use crate::limits::REFERRERS_BATCH;
+use crate::memory::Subject;
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::repository::Kind;
@@ -27,6 +28,7 @@ impl Repository {
     /// The tags of an upstream, without those that a rule refuses whatever they point to. A page is filled from the next one as far as it
     /// goes: one that ended early would look like the last.
     async fn tags_there(&self, proxied: &Proxied, after: Option<Tag>, limit: usize) -> Result<Listing<Tag>, Error> {
+        self.authorize(proxied, Subject::Tags).await?;
         let admission = self.admission(proxied);
         admission.repository()?;
         let mut listing = proxied.tags(&self.registry, after, limit).await?;
@@ -55,6 +57,7 @@ impl Repository {
     ) -> Result<Listing<Referrer>, Error> {
         match &self.kind {
             Kind::Proxied(proxied) => {
+                self.authorize(proxied, Subject::Referrers(subject.clone())).await?;
                 // What refers to content that may not be pulled is as much of its business as the content.
                 self.admission(proxied).reference(&TagOrDigest::Digest(subject.clone())).await?;
                 proxied.referrers(&self.registry, subject, artifact_type, after).await

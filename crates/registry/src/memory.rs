@@ -5,19 +5,26 @@ use std::time::Duration;
 
 use entrepot_metadata::Timestamp;
 use entrepot_oci::{Digest, ManifestError, Referrer, RepositoryName, Tag, TagOrDigest};
-use entrepot_upstream::ContentError;
+use entrepot_upstream::{CallerKey, ContentError};
 
 use crate::flight::Flights;
 use crate::limits::{
-    DOUBTS_MAX, FAILURE_MEMORY, LISTS_MAX, NEGATIVE_BLOB, NEGATIVE_MANIFEST, NEGATIVE_REPOSITORY,
+    DOUBTS_MAX, FAILURE_MEMORY, LISTS_MAX, NEGATIVE_BLOB, NEGATIVE_MANIFEST, NEGATIVE_REPOSITORY, PERMISSIONS_MAX,
     REFERRER_LISTS_BYTES_MAX, REFUSALS_MAX, TAG_LISTS_BYTES_MAX,
 };
 use crate::lists::rendered_size_max;
 use crate::remembered::{Bounds, Remembered};
 use crate::{Error, Tasks};
 
-/// A question to an upstream: of which repository, by its name in the cache, and what.
-pub(crate) type Question = (RepositoryName, Subject);
+/// A question to an upstream. What is remembered of one, and who waits for its answer, is never another's with another account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    /// Of which repository, by its name in the cache.
+    pub(crate) repository: RepositoryName,
+    pub(crate) subject: Subject,
+    /// With which account, at an upstream that is asked with the account of the caller.
+    pub(crate) caller: Option<CallerKey>,
+}
 
 /// What is asked of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +45,8 @@ pub(crate) struct Memory {
     pub(crate) doubts: Remembered<String, ()>,
     pub(crate) tags: Arc<Lists<Tag>>,
     pub(crate) referrers: Arc<Lists<Referrer>>,
+    /// Who may pull from which repository, by its name in the cache, as its upstream said.
+    pub(crate) permissions: Remembered<(RepositoryName, Option<CallerKey>), ()>,
 }
 
 impl Memory {
@@ -48,15 +57,17 @@ impl Memory {
             refusals: Remembered::new(Bounds { entries: REFUSALS_MAX, bytes: usize::MAX }),
             doubts: Remembered::new(Bounds { entries: DOUBTS_MAX, bytes: usize::MAX }),
             tags: Arc::new(Lists::new(tasks, TAG_LISTS_BYTES_MAX, tag_size)),
+            permissions: Remembered::new(Bounds { entries: PERMISSIONS_MAX, bytes: usize::MAX }),
             referrers: Arc::new(Lists::new(tasks, REFERRER_LISTS_BYTES_MAX, rendered_size_max)),
         }
     }
 
     /// Forgets everything about a repository, so that the next question about it is asked of its upstream.
     pub(crate) fn forget_repository(&self, cached_name: &RepositoryName) {
-        self.refusals.forget_all(|(name, _)| name == cached_name);
-        self.tags.remembered.forget_all(|(name, _)| name == cached_name);
-        self.referrers.remembered.forget_all(|(name, _)| name == cached_name);
+        self.refusals.forget_all(|question| question.repository == *cached_name);
+        self.tags.remembered.forget_all(|question| question.repository == *cached_name);
+        self.referrers.remembered.forget_all(|question| question.repository == *cached_name);
+        self.permissions.forget_all(|(name, _)| name == cached_name);
     }
 }
 

@@ -2,9 +2,11 @@
 
 use entrepot_metadata::BlobLink;
 use entrepot_oci::{Digest, RepositoryName};
+use entrepot_upstream::Via;
 
 use crate::actor::Readable;
 use crate::limits::{MOUNT_HOLDERS_MAX, MOUNT_SOURCES_MAX};
+use crate::memory::Subject;
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::repository::Kind;
@@ -36,7 +38,8 @@ impl Repository {
     /// A source that must not be read is looked at like one that may, so that time does not tell whether it has the blob.
     async fn mount_from(&self, digest: &Digest, name: &RepositoryName, is_readable: bool) -> Result<bool, Error> {
         // A source that cannot be is treated like one that lacks the blob: the client uploads, and learns nothing.
-        let Ok(source) = self.registry.repository(name) else { return Ok(false) };
+        let source = self.registry.repository_for(name, &Via::default(), &self.actor);
+        let Ok(source) = source else { return Ok(false) };
         match &source.kind {
             Kind::Hosted => {
                 let link = self.registry.own.metadata.blob(name, digest).await?;
@@ -59,7 +62,7 @@ impl Repository {
             return Ok(true);
         }
         // What no upstream stands for any more cannot be judged, and so not be had.
-        let cached = |name| self.registry.cached(&name).filter(|proxied| is_readable(proxied.name()));
+        let cached = |name| self.registry.cached(&name, &self.actor).filter(|proxied| is_readable(proxied.name()));
         for (proxied, link) in readable_holders(&self.registry.cache, digest, cached).await? {
             if self.is_admitted(&proxied, digest).await? {
                 return self.adopt(Some(link)).await;
@@ -68,8 +71,11 @@ impl Repository {
         Ok(false)
     }
 
-    /// Whether the rules let a blob of a cached repository out. A refusal is answered like an absence: the client uploads.
+    /// Whether the upstream and the rules let a blob of a cached repository out. A refusal is answered like an absence: the client uploads.
     async fn is_admitted(&self, proxied: &Proxied, digest: &Digest) -> Result<bool, Error> {
+        if self.authorize(proxied, Subject::Blob(digest.clone())).await.is_err() {
+            return Ok(false);
+        }
         match self.admission(proxied).blob(digest).await {
             Ok(()) => Ok(true),
             // An upstream that cannot be asked for the size of the blob leaves it to the client as well.

@@ -29,7 +29,7 @@ use crate::{Error, Metrics, Registry};
 pub(crate) struct Proxied {
     /// As it was asked for, `proxy/…`.
     name: RepositoryName,
-    /// Where it comes from.
+    /// Where it comes from, as whoever asks sees it.
     remote: Arc<Remote>,
     /// What it is called there.
     upstream_name: RemoteRepository,
@@ -126,24 +126,24 @@ impl Proxied {
         registry.memory.forget_repository(&self.cached_name);
     }
 
-    fn question(&self, subject: Subject) -> Question {
-        (self.cached_name.clone(), subject)
+    pub(crate) fn question(&self, subject: Subject) -> Question {
+        Question { repository: self.cached_name.clone(), subject, caller: self.remote.caller() }
     }
 
     /// Repeats what the upstream refused a moment ago, when that is its word and not an outage.
-    fn check_refused(&self, registry: &Registry, question: &Question) -> Result<(), Error> {
+    pub(crate) fn check_refused(&self, registry: &Registry, question: &Question) -> Result<(), Error> {
         let remembered = registry.memory.refusals.fresh(question, registry.clock.now());
         match remembered.filter(Refusal::is_definite) {
             Some(refusal) => {
                 self.metrics.refusals_repeated.inc();
-                Err(self.refused(refusal, &question.1))
+                Err(self.refused(refusal, &question.subject))
             }
             None => Ok(()),
         }
     }
 
     /// Remembers how a question to the upstream ended, for whoever asks it next.
-    fn remember<T>(&self, registry: &Registry, question: &Question, outcome: &Result<T, Error>) {
+    pub(crate) fn remember<T>(&self, registry: &Registry, question: &Question, outcome: &Result<T, Error>) {
         let (memory, now) = (&registry.memory, registry.clock.now());
         let refusal = match outcome {
             Ok(_) => {
@@ -159,7 +159,7 @@ impl Proxied {
         } else {
             self.trust(registry);
         }
-        if let Some(lifetime) = refusal.lifetime(&question.1) {
+        if let Some(lifetime) = refusal.lifetime(&question.subject) {
             memory.refusals.put(question.clone(), refusal, 0, lifetime, now);
         }
     }
@@ -169,7 +169,9 @@ impl Proxied {
         let (memory, origin) = (&registry.memory, self.remote.origin().to_owned());
         if memory.doubts.last(&origin).is_some() {
             memory.doubts.forget(&origin);
-            memory.refusals.forget_all(|(name, _)| name.split_first().is_some_and(|(first, _)| first == origin));
+            memory
+                .refusals
+                .forget_all(|question| question.repository.split_first().is_some_and(|(first, _)| first == origin));
         }
     }
 
@@ -200,7 +202,7 @@ impl Proxied {
     }
 
     /// The error that a refusal is to whoever asked for `subject`.
-    fn refused(&self, refusal: Refusal, subject: &Subject) -> Error {
+    pub(crate) fn refused(&self, refusal: Refusal, subject: &Subject) -> Error {
         let name = self.name.clone();
         match (refusal, subject) {
             (Refusal::Upstream(source), _) => Error::Upstream { name, source },
@@ -213,7 +215,7 @@ impl Proxied {
     }
 
     /// The error that an upstream's error is to whoever asked for `subject`.
-    fn error_of(&self, error: entrepot_upstream::Error, subject: &Subject) -> Error {
+    pub(crate) fn error_of(&self, error: entrepot_upstream::Error, subject: &Subject) -> Error {
         let refusal = match error {
             entrepot_upstream::Error::NotFound { .. } => Refusal::NotFound,
             other => Refusal::Upstream(Arc::new(other)),

@@ -74,6 +74,8 @@ pub struct Registry {
     pub(crate) fills: Arc<Fills>,
     pub(crate) dates: Dates,
     pub(crate) manifest_flights: Flights<Question, PulledManifest>,
+    /// Questions whether somebody may pull.
+    pub(crate) permission_flights: Flights<Question, bool>,
     /// What upstreams refused and listed.
     pub(crate) memory: Memory,
     pub(crate) remotes: Remotes,
@@ -94,11 +96,13 @@ impl Registry {
                 clock.clone(),
                 limits,
                 settings.cache.orphan_fills_max,
+                remotes.asked_as_caller().iter().map(|remote| remote.origin().to_owned()).collect(),
                 metrics.clone(),
                 tasks.clone(),
             )),
             dates: Dates::default(),
             manifest_flights: Flights::new(tasks.clone()),
+            permission_flights: Flights::new(tasks.clone()),
             memory: Memory::new(&tasks),
             sessions: Arc::new(Sessions::default()),
             usage: Usage::new(clock.clone(), metrics.clone()),
@@ -153,7 +157,7 @@ impl Registry {
                 if via.contains(&self.id) || via.is_full() {
                     return Err(Error::ProxyLoop { name: name.clone() });
                 }
-                Kind::Proxied(self.proxied(name, &rest, via.through(&self.id))?)
+                Kind::Proxied(self.proxied(name, &rest, via.through(&self.id), actor)?)
             }
             _ => Kind::Hosted,
         };
@@ -226,22 +230,24 @@ impl Registry {
         if Self::is_proxied(name) { Err(Error::ReadOnly { name: name.clone() }) } else { Ok(()) }
     }
 
-    fn proxied(&self, name: &RepositoryName, rest: &RepositoryName, via: Via) -> Result<Proxied, Error> {
+    fn proxied(&self, name: &RepositoryName, rest: &RepositoryName, via: Via, actor: &Actor) -> Result<Proxied, Error> {
         let Some((host, repository)) = rest.split_first() else {
             return Err(Error::ProxyNameIncomplete { name: name.clone() });
         };
         let unknown = |source| Error::UpstreamUnknown { name: name.clone(), source };
-        let remote = self.remotes.resolve(host).map_err(unknown)?;
+        let remote = self.remotes.resolve(host).map_err(unknown)?.for_caller(actor.upstream_credentials.as_ref());
         Proxied::new(name, remote, &repository, via, Arc::clone(&self.metrics))
     }
 
-    /// The repository that something is cached under, by a name that leads there, if an upstream stands for it still.
-    pub(crate) fn cached(&self, cached_name: &RepositoryName) -> Option<Proxied> {
+    /// The repository that something is cached under, by a name that leads there and as `actor` sees it, if an upstream stands for it
+    /// still.
+    pub(crate) fn cached(&self, cached_name: &RepositoryName, actor: &Actor) -> Option<Proxied> {
         let (origin, repository) = cached_name.split_first()?;
         let listed = self.remotes.listed().into_iter().filter(|remote| remote.origin() == origin);
         listed.chain(self.remotes.resolve(origin)).find_map(|remote| {
             // Not by the origin: an upstream elsewhere may be called so, and then the name would be judged as its own.
             let name = repository.below(remote.name()).and_then(|name| name.below(PROXY_PREFIX)).ok()?;
+            let remote = remote.for_caller(actor.upstream_credentials.as_ref());
             let proxied = Proxied::new(&name, remote, &repository, Via::default(), Arc::clone(&self.metrics)).ok()?;
             (proxied.cached_name() == cached_name).then_some(proxied)
         })

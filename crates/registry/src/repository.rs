@@ -8,6 +8,7 @@ use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
 use crate::actor::Actor;
 use crate::admission::{Admission, Admitted};
 use crate::content::{BlobContent, CacheStatus, PulledBlob, PulledManifest};
+use crate::memory::Subject;
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::{Error, Registry};
@@ -64,6 +65,7 @@ impl Repository {
     pub async fn manifest(&self, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
         match &self.kind {
             Kind::Proxied(proxied) => {
+                self.authorize(proxied, Subject::Manifest(reference.clone())).await?;
                 let admission = self.admission(proxied);
                 let admitted = admission.reference(reference).await?;
                 let pulled = proxied.manifest(&self.registry, reference).await?;
@@ -88,6 +90,7 @@ impl Repository {
     pub async fn blob(&self, digest: &Digest) -> Result<PulledBlob, Error> {
         match &self.kind {
             Kind::Proxied(proxied) => {
+                self.authorize(proxied, Subject::Blob(digest.clone())).await?;
                 self.admission(proxied).blob(digest).await?;
                 self.registry.usage.note(proxied.cached_name(), digest);
                 proxied.blob(&self.registry, digest).await
@@ -103,6 +106,7 @@ impl Repository {
     pub async fn blob_size(&self, digest: &Digest) -> Result<(u64, CacheStatus), Error> {
         match &self.kind {
             Kind::Proxied(proxied) => {
+                self.authorize(proxied, Subject::Blob(digest.clone())).await?;
                 self.admission(proxied).blob(digest).await?;
                 proxied.blob_size(&self.registry, digest).await
             }

@@ -147,7 +147,10 @@ impl Walk {
         };
         match outcome {
             Ok(taken) => taken,
-            Err(error) => self.fail(subject, with_causes(&error)).await,
+            Err(error) => {
+                let error = self.repository.only_for_callers().filter(|_| is_unknown(&error)).unwrap_or(error);
+                self.fail(subject, with_causes(&error)).await
+            }
         }
     }
 
@@ -197,7 +200,7 @@ impl Walk {
         let pulled = self.repository.blob(digest).await?;
         let size = pulled.size;
         if let BlobContent::Arriving(arriving) = pulled.content {
-            let outcome = self.repository.registry.fills.outcome(digest);
+            let outcome = self.repository.registry.fills.outcome(digest, self.repository.cached()?);
             self.follow(digest, &arriving.growing, size).await;
             // Without an outcome the fill ended between the two lines above, and the look below tells how.
             if let Some(outcome) = outcome {
@@ -276,6 +279,11 @@ impl fmt::Display for Platform {
         write!(formatter, "{}/{}", self.os, self.architecture)?;
         self.variant.as_ref().map_or(Ok(()), |variant| write!(formatter, "/{variant}"))
     }
+}
+
+/// Whether it is not there, for whoever asked.
+fn is_unknown(error: &Error) -> bool {
+    matches!(error.root(), Error::ManifestUnknown { .. } | Error::BlobUnknown { .. })
 }
 
 /// How to fetch what a manifest names; `None` for a digest of a foreign algorithm. Older build caches list blobs in an index.

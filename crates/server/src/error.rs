@@ -305,6 +305,7 @@ fn describe(error: &Error) -> ErrorResponse {
         Error::NotCached { .. } => of(ErrorCode::MANIFEST_UNKNOWN),
         Error::Pinned { .. } => of(ErrorCode::DENIED).with_status(StatusCode::CONFLICT),
         Error::PolicyDenied { rule, .. } => of(ErrorCode::DENIED).with_detail(json!({ "rule": rule })),
+        Error::OnlyForCallers { .. } => of(ErrorCode::NAME_UNKNOWN),
         Error::ProxyLoop { .. } => of(ErrorCode::UNAVAILABLE).with_status(StatusCode::LOOP_DETECTED),
         Error::Upstream { source, .. } => describe_upstream(source),
         Error::UpstreamSizeMismatch { .. } | Error::UpstreamDigestMismatch { .. } | Error::FillBroken { .. } => {

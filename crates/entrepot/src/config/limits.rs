@@ -20,6 +20,3 @@ pub(crate) const AT_ONCE_MAX: i64 = 10_000;
 
 /// Bytes of what an identity is called: the longest name of a principal.
 pub(crate) const PRINCIPAL_BYTES_MAX: usize = 255;
-
-/// Bytes of the users file: some ten thousand users. A larger one is refused, it cannot be meant.
-pub(crate) const USERS_FILE_BYTES_MAX: u64 = entrepot_access::USERS_FILE_BYTES_MAX as u64;

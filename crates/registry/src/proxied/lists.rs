@@ -129,7 +129,7 @@ impl Proxied {
         let refusal = registry.memory.refusals.fresh(&question, now);
         if let Some(refusal) = refusal.filter(|refusal| last.is_some() || refusal.is_definite()) {
             self.metrics.refusals_repeated.inc();
-            let error = self.refused(refusal, &question.1);
+            let error = self.refused(refusal, &question.subject);
             return match last {
                 Some(last) => Ok(Consulted::Away { last, why: Away::Failed(error) }),
                 None => Err(error),

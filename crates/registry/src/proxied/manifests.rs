@@ -122,7 +122,7 @@ impl Proxied {
         let question = self.question(Subject::Manifest(reference.clone()));
         if let Some(refusal) = registry.memory.refusals.fresh(&question, registry.clock.now()) {
             self.metrics.refusals_repeated.inc();
-            return self.stand_in(cached, &freshness, self.refused(refusal, &question.1));
+            return self.stand_in(cached, &freshness, self.refused(refusal, &question.subject));
         }
         let flight = || self.flight(registry, &reference);
         match registry.manifest_flights.join_within(question, self.patience(registry), flight).await {

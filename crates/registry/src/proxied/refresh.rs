@@ -24,10 +24,11 @@ impl Repository {
     /// this repository. What is new is fetched. A digest that is cached is only asked about.
     ///
     /// # Errors
-    /// [`Error::NotACache`] for a hosted repository, and whatever the upstream does instead of answering.
+    /// [`Error::NotACache`] for a hosted repository, that an upstream which decides about its users gives nothing to whoever orders, and whatever the upstream does instead of answering.
     pub async fn refresh(&self, reference: &TagOrDigest) -> Result<Refreshed, Error> {
         match &self.kind {
             Kind::Proxied(proxied) => {
+                self.authorize_order(proxied, Subject::Manifest(reference.clone())).await?;
                 self.admission(proxied).reference(reference).await?;
                 proxied.refresh(&self.registry, reference).await
             }

@@ -1,6 +1,7 @@
 //! The domain without HTTP: what only a clock or a disk of the test's own can show.
 
 mod cached;
+mod callers;
 mod eviction;
 mod faulty;
 mod immutable;
