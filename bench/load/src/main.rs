@@ -4,7 +4,7 @@
 //! connection, large reads into one buffer that stays in the processor's cache. Content and digests are made before the clock starts.
 //!
 //! ```text
-//! load pull   --address HOST:PORT --path PATH --size BYTES --connections N --requests N | --seconds N  [--method HEAD] [--pid PID]
+//! load pull   --address HOST:PORT --path PATH --size BYTES --connections N --requests N | --seconds N  [--method HEAD] [--authorization VALUE] [--pid PID]
 //! load push   --address HOST:PORT --repository NAME --size BYTES --seed N --way whole|chunked  [--pid PID]
 //! load images --address HOST:PORT --prefix NAME --count N --connections N --layer-size BYTES --seed N  [--pid PID]
 //! load tags   --address HOST:PORT --repository NAME --count N --connections N

@@ -18,7 +18,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
     let requests: usize = arguments.optional("requests")?.unwrap_or(usize::MAX);
     let duration = Duration::from_secs(arguments.optional("seconds")?.unwrap_or(u64::from(u32::MAX)));
     // Without it, a registry may hide manifests from a client that does not know their type.
-    let headers = format!("Accept: {MANIFEST_TYPE}, */*\r\n");
+    let mut headers = format!("Accept: {MANIFEST_TYPE}, */*\r\n");
+    if let Some(authorization) = arguments.optional::<String>("authorization")? {
+        headers.push_str(&format!("Authorization: {authorization}\r\n"));
+    }
     let request = Request { method: arguments.text_or("method", "GET"), path, headers: &headers, body: Body::None };
     let taken = AtomicUsize::new(0);
     let done = workers::run(address, arguments.number("connections")?, arguments.optional("pid")?, |connection| {

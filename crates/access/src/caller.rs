@@ -94,6 +94,8 @@ impl Bounds {
 /// What a personal or robot token was made for.
 #[derive(Clone, Debug)]
 pub struct CredentialBounds {
+    /// The public part of that token: what is issued for it falls with it.
+    pub id: Arc<str>,
     /// The repositories; without patterns all.
     pub repositories: Patterns,
     /// The actions.

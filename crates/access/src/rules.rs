@@ -121,7 +121,11 @@ impl FromStr for PrincipalPattern {
             "authenticated" => Self::Authenticated,
             text => match text.strip_prefix("group:") {
                 Some(group) => Self::Group(group.into()),
-                None => Self::Named(Patterns::new([text])?),
+                None => Self::Named(match text.strip_suffix(":**") {
+                    // `**` stands for whole components; here the first one begins behind the colon.
+                    Some(kind) => Patterns::new([format!("{kind}:*"), format!("{kind}:*/**")])?,
+                    None => Patterns::new([text])?,
+                }),
             },
         })
     }
@@ -226,9 +230,23 @@ impl PrincipalPattern {
             Self::Anyone => true,
             Self::Authenticated => !principal.is_anonymous(),
             Self::Group(_) => false,
-            Self::Named(patterns) => patterns.matches(name),
+            Self::Named(patterns) => is_of_kind(patterns, principal, name) && patterns.matches(name),
         }
     }
+}
+
+/// Whether the patterns are about principals of this kind: `c*` means users, and no `certificate:…`; and whoever has not said who he
+/// is has no name that a pattern could match.
+fn is_of_kind(patterns: &Patterns, principal: &Principal, name: &str) -> bool {
+    let is_it = |text: &String| {
+        if principal.is_anonymous() { text == name } else { kind_of(text) == kind_of(name) }
+    };
+    patterns.texts().iter().any(is_it)
+}
+
+/// What stands before the colon; `None` for users.
+fn kind_of(text: &str) -> Option<&str> {
+    text.split_once(':').map(|(kind, _)| kind)
 }
 
 impl fmt::Display for PrincipalPattern {
@@ -300,6 +318,39 @@ mod tests {
         assert_eq!(rules.allow(&Principal::Operator, Action::Admin, &target("a")).as_deref(), Some("operator"));
         assert_eq!(allowed(&rules, "bob", Action::Admin, &Target::registry()).as_deref(), Some("boss"));
         assert_eq!(allowed(&rules, "alice", Action::Admin, &Target::registry()), None);
+    }
+
+    #[test]
+    fn a_pattern_never_reaches_another_kind_of_principal_and_never_the_anonymous() {
+        let is_for = |pattern: &str, principal: &str| {
+            let rules = Rules::new(Anonymous::None, vec![], vec![rule("rule", &[pattern], &[], "pull")]);
+            allowed(&rules, principal, Action::Pull, &target("a")).is_some()
+        };
+        for (pattern, principal) in [
+            ("*", "alice"),
+            ("c*", "carol"),
+            ("robot:*", "robot:ci"),
+            ("oidc:github:*", "oidc:github:app"),
+            ("oidc:github:**", "oidc:github:app"),
+            ("oidc:github:**", "oidc:github:org/team/app"),
+            ("anonymous", "anonymous"),
+        ] {
+            assert!(is_for(pattern, principal), "{pattern} {principal}");
+        }
+        for (pattern, principal) in [
+            ("*", "anonymous"),
+            ("**", "anonymous"),
+            ("a*", "anonymous"),
+            ("**", "robot:ci"),
+            ("r*", "robot:ci"),
+            ("c*", "certificate:node-1"),
+            ("*@example.org", "oidc:github:eve@example.org"),
+            ("robot:*", "alice"),
+            ("oidc:github:*", "oidc:github:org/app"),
+            ("oidc:github:**", "oidc:gitlab:app"),
+        ] {
+            assert!(!is_for(pattern, principal), "{pattern} {principal}");
+        }
     }
 
     #[test]

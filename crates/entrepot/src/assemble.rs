@@ -4,17 +4,16 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use entrepot_access::{
-    Authority, AuthorityParts, CallerUpstreams, IssuerConfig, Issuers, Rules, StoredCredentials, Tokens, Users,
-};
+use entrepot_access::Authority;
 use entrepot_blobs::FilesystemStore;
 use entrepot_metadata_sqlite::SqliteStore;
 use entrepot_registry::{ImmutableTags, Limits, Parts, ProxySettings, Registry, Store, SystemClock, Tasks};
-use entrepot_server::{Health, Metrics, NotReady, RequestIds};
+use entrepot_server::{Health, Metrics, NotReady, RequestIds, ViewSettings};
 use entrepot_upstream::{Remotes, RemotesConfig};
+
+use crate::authority::{AccessBlueprint, Foundation, authority};
 
 /// The metadata database inside a storage folder.
 const DATABASE_FILE: &str = "entrepot.sqlite";
@@ -41,21 +40,8 @@ pub struct Blueprint {
     pub immutable: ImmutableTags,
     /// Who may do what; `None`: everybody may everything.
     pub access: Option<AccessBlueprint>,
-}
-
-/// What access is decided by.
-#[derive(Clone, Debug)]
-pub struct AccessBlueprint {
-    /// By what tokens name this registry.
-    pub service: String,
-    /// The rules.
-    pub rules: Rules,
-    /// The text of the users file.
-    pub users: String,
-    /// The identity providers.
-    pub issuers: Vec<IssuerConfig>,
-    /// How long tokens are good for.
-    pub token_lifetime: Duration,
+    /// How clients see this server.
+    pub view: ViewSettings,
 }
 
 /// A server that is ready to be given a listener.
@@ -122,6 +108,15 @@ pub enum AssembleError {
     /// The upstreams contradict each other.
     #[error("the configured upstreams cannot be used")]
     Upstreams(#[source] entrepot_upstream::ConfigError),
+    /// The users file is there and cannot be read.
+    #[error("the users file {} cannot be read", path.display())]
+    UsersFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The users file cannot be used.
     #[error("the users file cannot be used")]
     Users(#[source] entrepot_access::UsersError),
@@ -138,8 +133,17 @@ pub enum AssembleError {
 
 /// Opens the stores, sweeps what an earlier run left, and puts everything together.
 pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
-    let Blueprint { registry_storage, temporary_storage, proxy_storage, remotes, limits, settings, immutable, access } =
-        blueprint;
+    let Blueprint {
+        registry_storage,
+        temporary_storage,
+        proxy_storage,
+        remotes,
+        limits,
+        settings,
+        immutable,
+        access,
+        view,
+    } = blueprint;
     let locks = [lock("registry_storage", &registry_storage)?, lock("proxy_storage", &proxy_storage)?];
     let own = open_store("registry_storage", &registry_storage, &temporary_storage.join("registry"))?;
     let cache = open_store("proxy_storage", &proxy_storage, &temporary_storage.join("proxy"))?;
@@ -150,23 +154,9 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     domain_metrics.register(metrics.registry_mut());
     let tasks = Tasks::default();
     let clock = Arc::new(SystemClock);
-    let authority = match access {
-        None => Authority::open(),
-        Some(AccessBlueprint { service, rules, users, issuers, token_lifetime }) => {
-            let access_metrics = Arc::new(entrepot_access::Metrics::default());
-            access_metrics.register(metrics.registry_mut());
-            let tokens = Tokens::open(own.metadata.clone(), clock.clone(), service, token_lifetime).await;
-            Authority::new(AuthorityParts {
-                rules,
-                users: Users::parse(&users).map_err(AssembleError::Users)?,
-                credentials: StoredCredentials::new(own.metadata.clone(), clock.clone()),
-                tokens: tokens.map_err(AssembleError::Keys)?,
-                issuers: Issuers::new(issuers, timeouts, lookup, clock.clone()).map_err(AssembleError::Issuers)?,
-                upstreams: CallerUpstreams::new(remotes.listed()),
-                metrics: access_metrics,
-            })
-        }
-    };
+    let foundation = Foundation { own: &own, clock: clock.clone(), remotes: &remotes, timeouts, lookup };
+    let authority = authority(access, foundation, &mut metrics).await?;
+    tasks.spawn(keep_up(Arc::clone(&authority), tasks.clone()));
     let parts = Parts {
         own,
         cache,
@@ -192,9 +182,19 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
     });
     let endpoints = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority))
         .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
+        .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
-    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests());
+    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests(), Arc::new(view));
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
+}
+
+/// Looks after tokens and keys until the process is to stop; what was noted until then is written before it does.
+async fn keep_up(authority: Arc<Authority>, tasks: Tasks) {
+    tokio::select! {
+        () = authority.keep_up() => (),
+        () = tasks.stopping() => (),
+    }
+    authority.write_uses().await;
 }
 
 /// A blob store and the metadata beside it, in one folder.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use entrepot_access::UserName;
 
 use crate::address::{ClientAddress, ServerUrl};
 use crate::config::value;
@@ -46,6 +47,9 @@ pub enum Command {
     /// Look at the cache, pin what has to stay and make room
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Say who has a password: users live in a file, beside the configuration where it says nothing else
+    #[command(subcommand)]
+    User(UserCommand),
     /// Print the files that make a client pull through this server
     ClientConfig(ClientConfigArguments),
 }
@@ -130,6 +134,36 @@ pub struct EvictArguments {
     /// The rest of what all commands about the cache take.
     #[command(flatten)]
     pub api: ApiArguments,
+}
+
+/// `entrepot user`
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum UserCommand {
+    /// Add a user with a new password
+    Add(NewPasswordArguments),
+    /// Set another password for a user
+    Passwd(NewPasswordArguments),
+    /// Remove a user: his password and his tokens are good for nothing from then on
+    Rm {
+        /// The user
+        name: UserName,
+    },
+    /// List the users
+    Ls {
+        /// Print one JSON object a line instead of text for people
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Whose password, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct NewPasswordArguments {
+    /// The user
+    pub name: UserName,
+    /// Read the password from standard input instead of asking for it; one line end at its end is none of it
+    #[arg(long)]
+    pub password_stdin: bool,
 }
 
 /// `entrepot client-config`
@@ -258,6 +292,11 @@ mod tests {
             ("entrepot cache evict --unused-for 30", ErrorKind::ValueValidation),
             ("entrepot cache ls --server 10.0.0.7:5000", ErrorKind::ValueValidation),
             ("entrepot cache ls --server https://registry.corp", ErrorKind::ValueValidation),
+            ("entrepot user", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("entrepot user add", ErrorKind::MissingRequiredArgument),
+            ("entrepot user add system", ErrorKind::ValueValidation),
+            ("entrepot user add alice secret", ErrorKind::UnknownArgument),
+            ("entrepot user passwd alice --password secret", ErrorKind::UnknownArgument),
             ("entrepot client-config rkt", ErrorKind::InvalidValue),
             ("entrepot client-config docker --server a/b", ErrorKind::ValueValidation),
         ];

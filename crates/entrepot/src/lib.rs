@@ -5,18 +5,21 @@ pub mod telemetry;
 
 mod address;
 mod assemble;
+mod authority;
 mod cli;
 mod commands;
 mod descriptors;
+mod reload;
 mod serve;
 mod told;
 
 pub use address::{AddressError, ClientAddress, ServerUrl};
-pub use assemble::{AccessBlueprint, AssembleError, Assembly, Blueprint, assemble};
+pub use assemble::{AssembleError, Assembly, Blueprint, assemble};
+pub use authority::AccessBlueprint;
 pub use cli::{
-    ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments, OneReference,
-    WarmArguments,
+    ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments,
+    NewPasswordArguments, OneReference, UserCommand, WarmArguments,
 };
-pub use commands::{ApiError, CommandError, Outcome, Screen, run};
+pub use commands::{ApiError, CommandError, Outcome, PromptError, Screen, UserError, UsersFileError, run};
 pub use serve::{ServeError, serve};
 pub use told::told;

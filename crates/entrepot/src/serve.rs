@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_registry::Limits;
-use entrepot_server::{ConnectionLimits, ServeOutcome};
+use entrepot_server::{ConnectionLimits, ServeOutcome, ViewSettings};
 use entrepot_upstream::{RemotesConfig, Timeouts};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::assemble::{AssembleError, Assembly, Blueprint, assemble};
-use crate::config::Configuration;
+use crate::authority::{AccessBlueprint, follow_users};
+use crate::config::{AccessConfiguration, Configuration, ServerConfiguration, users_text};
 use crate::descriptors;
 
 /// How long work that outlives its request may take to end, once the connections are gone.
@@ -51,7 +53,15 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
         None => None,
     };
     let stopping = stop_on_signals()?;
-    let assembly = assemble(blueprint(configuration)).await?;
+    for warning in configuration.warnings() {
+        tracing::warn!(key = warning.key, "{}", warning.text);
+    }
+    let blueprint = blueprint(configuration)?;
+    let users = blueprint.access.as_ref().and_then(|access| access.users.clone());
+    let assembly = assemble(blueprint).await?;
+    if let Some(access) = &configuration.access {
+        follow_users(Arc::clone(&assembly.authority), access.users_file.clone(), users, &assembly.tasks);
+    }
     announce(configuration, &listener, metrics_listener.as_ref());
     let metrics_serving = metrics_listener.map(|listener| {
         let (metrics, stopping) = (Arc::clone(&assembly.metrics), stopping.clone());
@@ -92,28 +102,68 @@ async fn run(
     entrepot_server::serve(listener, assembly.router.clone(), limits, connections, shutdown).await
 }
 
-/// What the configuration comes to for whoever puts the server together.
-pub(crate) fn blueprint(configuration: &Configuration) -> Blueprint {
+/// What the configuration comes to for whoever puts the server together. Reads the users file.
+pub(crate) fn blueprint(configuration: &Configuration) -> Result<Blueprint, AssembleError> {
     let defaults = Limits::default();
-    Blueprint {
+    let access = configuration.access.as_ref();
+    Ok(Blueprint {
         registry_storage: configuration.registry_storage.clone(),
         temporary_storage: configuration.temporary_registry_storage.clone(),
         proxy_storage: configuration.proxy_storage.clone(),
-        remotes: RemotesConfig {
-            hosts: configuration.proxy.hosts,
-            upstreams: configuration.proxy.upstreams.clone(),
-            timeouts: Timeouts::default(),
-            ..RemotesConfig::default()
-        },
+        remotes: remotes(configuration),
         limits: Limits {
             blob_bytes_max: configuration.server.blob_size_max.unwrap_or(defaults.blob_bytes_max),
             upload_expiry: configuration.server.upload_expiry,
             ..defaults
         },
         settings: configuration.proxy.settings.clone(),
-        immutable: entrepot_registry::ImmutableTags::default(),
-        access: None,
+        immutable: access.map(|access| access.immutable.clone()).unwrap_or_default(),
+        access: access.map(|access| access_blueprint(access, &configuration.server)).transpose()?,
+        view: view(&configuration.server),
+    })
+}
+
+/// How clients see this server.
+fn view(server: &ServerConfiguration) -> ViewSettings {
+    ViewSettings {
+        public_url: server.public_url.clone(),
+        // The configuration has let through nothing else.
+        trusted_proxies: server.trusted_proxies.iter().filter_map(|text| text.parse().ok()).collect(),
     }
+}
+
+/// The other registries.
+pub(crate) fn remotes(configuration: &Configuration) -> RemotesConfig {
+    RemotesConfig {
+        hosts: configuration.proxy.hosts,
+        upstreams: configuration.proxy.upstreams.clone(),
+        timeouts: Timeouts::default(),
+        ..RemotesConfig::default()
+    }
+}
+
+fn access_blueprint(
+    access: &AccessConfiguration,
+    server: &ServerConfiguration,
+) -> Result<AccessBlueprint, AssembleError> {
+    let path = &access.users_file;
+    let users = users_text(path).map_err(|source| AssembleError::UsersFile { path: path.clone(), source })?;
+    if users.is_none() {
+        tracing::info!(users_file = %path.display(), "there is no users file, so that nobody has a password: entrepot user add");
+    }
+    Ok(AccessBlueprint {
+        service: service(server),
+        rules: access.rules(),
+        users,
+        issuers: access.issuers.clone(),
+        token_lifetime: access.token_lifetime,
+    })
+}
+
+/// What tokens are for: the host that clients know, where it is written down, so that two registries do not take each other's.
+fn service(server: &ServerConfiguration) -> String {
+    let url = server.public_url.as_ref().and_then(|url| Url::parse(url).ok());
+    url.as_ref().and_then(Url::host_str).unwrap_or("entrepot").to_owned()
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -14,8 +14,8 @@ use tracing_subscriber::registry::Registry;
 
 use crate::config::{LogFormat, LogLevel, TelemetryConfiguration};
 
-/// The targets that are ours: the crates, whose names all begin so, and the log of requests.
-const OUR_TARGETS: [&str; 2] = ["entrepot", "access"];
+/// The targets that are ours: the crates, whose names all begin so, the log of requests, and that of decisions about access.
+const OUR_TARGETS: [&str; 3] = ["entrepot", "access", "audit"];
 
 /// Starts the log of the process.
 ///

@@ -4,10 +4,11 @@
 //! so look-ups and writes are in nobody's way: look-ups run at once on the thread that asks (`readers`), writes go to one
 //! thread that commits everything that waits for it with one sync of the disk (`writer`).
 //!
-//! The modules named after what they hold (`repositories`, `blobs`, `manifests`, `tags`, `uploads`, `entries`, `pins`) or do (`push`,
-//! `uses`, `eviction`) are plain functions from a connection and arguments to rows; transactions are none of their business.
+//! The modules named after what they hold (`repositories`, `blobs`, `manifests`, `tags`, `uploads`, `entries`, `pins`, `credentials`,
+//! `signing_keys`) or do (`push`, `protection`, `uses`, `eviction`) are plain functions from a connection and arguments to rows; transactions are none of their business.
 
 mod blobs;
+mod credentials;
 mod entries;
 mod eviction;
 mod failure;
@@ -15,11 +16,13 @@ mod limits;
 mod manifests;
 mod open;
 mod pins;
+mod protection;
 mod push;
 mod query;
 mod readers;
 mod repositories;
 mod schema;
+mod signing_keys;
 mod store;
 mod tags;
 mod totals;

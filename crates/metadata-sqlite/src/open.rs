@@ -1,7 +1,8 @@
 //! Opening: the file, its folder, and the connections to it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::schema::{self, FileState, MIGRATIONS};
 /// The first `SQLite` without the defect that lets two connections, one writing and one checkpointing, damage the file:
 /// <https://sqlite.org/wal.html#walresetbug>.
 const LIBRARY_VERSION_MIN: i32 = 3_051_003;
+
+/// The mode of the database: it holds the keys that tokens are signed with.
+const OWNER_ONLY: u32 = 0o600;
 
 /// Why the store cannot be opened. A file that is refused is left as it was.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,17 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Others may read the file, and that cannot be ended.
+    #[error(
+        "{path:?} holds the keys that tokens are signed with, others may read it, and its mode cannot be changed: run          `chmod 600` on it as its owner"
+    )]
+    ReadableByOthers {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// Any other failure to open the file.
     #[error("cannot open the metadata database {path:?}")]
     Sqlite {
@@ -76,6 +91,7 @@ pub enum OpenError {
 pub(crate) fn writer(path: &Path, wait_max: Duration) -> Result<Connection, OpenError> {
     check_library(rusqlite::version_number(), rusqlite::version())?;
     create_folder(path)?;
+    create_closed(path);
     let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign { path: path.to_owned() },
         _ => OpenError::Sqlite { path: path.to_owned(), source },
@@ -84,6 +100,7 @@ pub(crate) fn writer(path: &Path, wait_max: Duration) -> Result<Connection, Open
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(wait_max).map_err(failed)?;
     check_state(path, schema::state(&connection).map_err(failed)?)?;
+    close_to_others(path)?;
     configure_writer(&connection).map_err(failed)?;
     let mode: String = connection.pragma_query_one(None, "journal_mode").map_err(failed)?;
     if mode != "wal" {
@@ -167,6 +184,37 @@ fn create_folder(path: &Path) -> Result<(), OpenError> {
     for created in missing {
         let above = created.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(above).and_then(|above| above.sync_all()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Creates the file for its owner alone, if there is none; `SQLite` gives its log and the index of that the same mode.
+fn create_closed(path: &Path) {
+    // One that exists is not opened here: closing it again would end the locks on it that this process has. What else is in the
+    // way is in the way of SQLite as well, and told by it.
+    drop(OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path));
+}
+
+/// Takes away what others may do with the files, which older versions have left to the umask.
+fn close_to_others(path: &Path) -> Result<(), OpenError> {
+    for ending in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        let path = PathBuf::from(name);
+        let narrowed = match fs::metadata(&path) {
+            Ok(found) => {
+                let mode = found.permissions().mode() & 0o7777;
+                if mode & !OWNER_ONLY == 0 {
+                    continue;
+                }
+                fs::set_permissions(&path, Permissions::from_mode(mode & OWNER_ONLY))
+            }
+            Err(error) => Err(error),
+        };
+        match narrowed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result.map_err(|source| OpenError::ReadableByOthers { path, source })?,
+        }
     }
     Ok(())
 }

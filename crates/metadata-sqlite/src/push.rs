@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use entrepot_metadata::{Error, ManifestPush, PushOutcome, ReferenceCheck, TagCondition};
-use entrepot_oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName};
+use entrepot_oci::{Digest, Manifest, Reference, ReferenceKind, RepositoryName, Tag};
 use rusqlite::Connection;
 
 use crate::failure::Failure;
@@ -11,6 +11,9 @@ use crate::{blobs, manifests, query, repositories, tags, uses};
 
 /// Stores the manifest of a push with everything that belongs to it. Nothing is written before every check is done.
 pub(crate) fn push(connection: &Connection, push: &ManifestPush) -> Result<PushOutcome, Failure> {
+    if let Some(refusal) = check_tags(connection, push)? {
+        return Ok(refusal);
+    }
     if !is_condition_met(connection, push)? {
         return Ok(PushOutcome::ConditionFailed);
     }
@@ -29,6 +32,28 @@ pub(crate) fn push(connection: &Connection, push: &ManifestPush) -> Result<PushO
         tags::point(connection, repository, tag, manifest, push.now)?;
     }
     Ok(PushOutcome::Stored)
+}
+
+/// The refusal, when one of the tags may not be made or moved. Nothing is looked up for who may do both.
+fn check_tags(connection: &Connection, push: &ManifestPush) -> Result<Option<PushOutcome>, Failure> {
+    let unmovable: HashSet<&Tag> = push.unmovable.iter().collect();
+    if unmovable.is_empty() && push.may_create_tags {
+        return Ok(None);
+    }
+    for tag in &push.tags {
+        let is_unmovable = unmovable.contains(tag);
+        if !is_unmovable && push.may_create_tags {
+            continue;
+        }
+        match tags::get(connection, &push.repository, tag)? {
+            None if !push.may_create_tags => return Ok(Some(PushOutcome::TagUncreatable(tag.clone()))),
+            Some(row) if is_unmovable && row.digest != push.digest => {
+                return Ok(Some(PushOutcome::TagUnmovable(tag.clone())));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 /// A push without tags is judged like one whose tag does not exist.

@@ -9,8 +9,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i64 = 0x456e_7472;
 
 /// Every migration, in order. One that was released is never changed.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_entries.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_entries.sql"),
+    include_str!("../migrations/0003_access.sql"),
+];
 
 /// What a file is, before anything is written to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

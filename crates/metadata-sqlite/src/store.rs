@@ -15,7 +15,10 @@ use crate::limits::WRITE_WAIT_MAX;
 use crate::open::{self, OpenError};
 use crate::readers::Readers;
 use crate::writer::{WriteCounts, Writer};
-use crate::{blobs, entries, eviction, manifests, pins, push, repositories, tags, totals, uploads, uses};
+use crate::{
+    blobs, credentials, entries, eviction, manifests, pins, protection, push, repositories, signing_keys, tags, totals,
+    uploads, uses,
+};
 
 /// Metadata in one `SQLite` file.
 ///
@@ -24,6 +27,9 @@ use crate::{blobs, entries, eviction, manifests, pins, push, repositories, tags,
 /// metadata.sqlite-wal    commits that are not in it yet: a part of the database, to be copied along with it
 /// metadata.sqlite-shm    the index of the log, made again when it is lost
 /// ```
+///
+/// The files are their owner's alone, mode 0600, because they hold the keys that tokens are signed with; a database that others
+/// may read is closed to them when it is opened.
 ///
 /// Several processes may have the file open on one machine; each waits for the others' write locks. Inside of this process
 /// nothing else may open and close it, because that drops the process's locks on it.
@@ -86,11 +92,10 @@ impl MetadataStore for SqliteStore {
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        _protected: &ProtectedTags,
+        protected: &ProtectedTags,
     ) -> Result<Deletion, Error> {
-        let (repository, digest) = (repository.clone(), digest.clone());
-        let is_gone = self.writer.write(move |connection| blobs::unlink(connection, &repository, &digest)).await?;
-        Ok(if is_gone { Deletion::Done { tags: Vec::new() } } else { Deletion::Missing })
+        let (repository, digest, protected) = (repository.clone(), digest.clone(), protected.clone());
+        self.writer.write(move |connection| protection::unlink_blob(connection, &repository, &digest, &protected)).await
     }
 
     async fn blob_holders(&self, digest: &Digest, limit: usize) -> Result<Vec<(RepositoryName, BlobLink)>, Error> {
@@ -141,22 +146,22 @@ impl MetadataStore for SqliteStore {
         &self,
         repository: &RepositoryName,
         tag: &Tag,
-        _protected: &ProtectedTags,
+        protected: &ProtectedTags,
     ) -> Result<Deletion, Error> {
-        let (repository, tag) = (repository.clone(), tag.clone());
-        let is_gone = self.writer.write(move |connection| tags::delete(connection, &repository, &tag)).await?;
-        Ok(if is_gone { Deletion::Done { tags: Vec::new() } } else { Deletion::Missing })
+        let (repository, tag, protected) = (repository.clone(), tag.clone(), protected.clone());
+        self.writer.write(move |connection| protection::delete_tag(connection, &repository, &tag, &protected)).await
     }
 
     async fn delete_manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
-        _protected: &ProtectedTags,
+        protected: &ProtectedTags,
     ) -> Result<Deletion, Error> {
-        let (repository, digest) = (repository.clone(), digest.clone());
-        let tags = self.writer.write(move |connection| manifests::delete(connection, &repository, &digest)).await?;
-        Ok(tags.map_or(Deletion::Missing, |tags| Deletion::Done { tags }))
+        let (repository, digest, protected) = (repository.clone(), digest.clone(), protected.clone());
+        self.writer
+            .write(move |connection| protection::delete_manifest(connection, &repository, &digest, &protected))
+            .await
     }
 
     async fn tags(&self, repository: &RepositoryName, page: &Page<Tag>) -> Result<MissingOr<Vec<Tag>>, Error> {
@@ -252,40 +257,44 @@ impl MetadataStore for SqliteStore {
         self.readers.read(|connection| pins::list(connection, limit))
     }
 
-    async fn add_credential(&self, _credential: &CredentialRow) -> Result<bool, Error> {
-        todo!()
+    async fn add_credential(&self, credential: &CredentialRow) -> Result<bool, Error> {
+        let credential = credential.clone();
+        self.writer.write(move |connection| credentials::add(connection, &credential)).await
     }
 
-    async fn credential(&self, _id: &str) -> Result<Option<CredentialRow>, Error> {
-        todo!()
+    async fn credential(&self, id: &str) -> Result<Option<CredentialRow>, Error> {
+        self.readers.read(|connection| credentials::get(connection, id))
     }
 
-    async fn credentials(&self, _principal: Option<&str>, _page: &Page<String>) -> Result<Vec<CredentialRow>, Error> {
-        todo!()
+    async fn credentials(&self, principal: Option<&str>, page: &Page<String>) -> Result<Vec<CredentialRow>, Error> {
+        self.readers.read(|connection| credentials::list(connection, principal, page))
     }
 
-    async fn delete_credential(&self, _id: &str) -> Result<bool, Error> {
-        todo!()
+    async fn delete_credential(&self, id: &str) -> Result<bool, Error> {
+        let id = id.to_owned();
+        self.writer.write(move |connection| credentials::delete(connection, &id)).await
     }
 
-    async fn touch_credentials(&self, _uses: Vec<(String, Timestamp)>) -> Result<(), Error> {
-        todo!()
+    async fn touch_credentials(&self, uses: Vec<(String, Timestamp)>) -> Result<(), Error> {
+        self.writer.write(move |connection| credentials::touch(connection, &uses)).await
     }
 
-    async fn sweep_credentials(&self, _unused_since: Timestamp, _now: Timestamp) -> Result<u64, Error> {
-        todo!()
+    async fn sweep_credentials(&self, unused_since: Timestamp, now: Timestamp) -> Result<u64, Error> {
+        self.writer.write(move |connection| credentials::sweep(connection, unused_since, now)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error> {
-        todo!()
+        self.readers.read(signing_keys::list)
     }
 
-    async fn add_signing_key(&self, _key: &SigningKeyRow, _newest: Option<&str>) -> Result<bool, Error> {
-        todo!()
+    async fn add_signing_key(&self, key: &SigningKeyRow, newest: Option<&str>) -> Result<bool, Error> {
+        let (key, newest) = (key.clone(), newest.map(str::to_owned));
+        self.writer.write(move |connection| signing_keys::add(connection, &key, newest.as_deref())).await
     }
 
-    async fn delete_signing_key(&self, _id: &str) -> Result<bool, Error> {
-        todo!()
+    async fn delete_signing_key(&self, id: &str) -> Result<bool, Error> {
+        let id = id.to_owned();
+        self.writer.write(move |connection| signing_keys::delete(connection, &id)).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

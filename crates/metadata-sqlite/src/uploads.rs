@@ -9,7 +9,8 @@ use crate::{blobs, query, repositories};
 
 pub(crate) fn create(connection: &Connection, upload: &UploadRow, open_max: usize) -> Result<(), Failure> {
     const COUNT: &str = "SELECT count(*) FROM uploads WHERE repository = ?1";
-    const INSERT: &str = "INSERT INTO uploads (id, repository, algorithm, touched_at) VALUES (?1, ?2, ?3, ?4)";
+    const INSERT: &str = "INSERT INTO uploads (id, repository, algorithm, touched_at, owner)
+        VALUES (?1, ?2, ?3, ?4, ?5)";
     let repository = repositories::ensure(connection, &upload.repository, upload.touched_at)?;
     let open = query::first(connection, COUNT, [repository], |row| query::size(row, 0))?.unwrap_or_default();
     let open = usize::try_from(open).unwrap_or(usize::MAX);
@@ -18,18 +19,18 @@ pub(crate) fn create(connection: &Connection, upload: &UploadRow, open_max: usiz
         return Err(Error::TooManyUploads { open }.into());
     }
     let (algorithm, touched_at) = (upload.algorithm.as_str(), upload.touched_at.milliseconds());
-    query::execute(connection, INSERT, (upload.id.as_str(), repository, algorithm, touched_at))?;
+    query::execute(connection, INSERT, (upload.id.as_str(), repository, algorithm, touched_at, &upload.owner))?;
     Ok(())
 }
 
 pub(crate) fn get(connection: &Connection, id: &UploadId) -> Result<Option<UploadRow>, Failure> {
-    const SQL: &str = "SELECT uploads.id, name, algorithm, touched_at FROM uploads
+    const SQL: &str = "SELECT uploads.id, name, algorithm, touched_at, owner FROM uploads
         JOIN repositories ON repositories.id = repository WHERE uploads.id = ?1";
     query::first(connection, SQL, [id.as_str()], upload_row)
 }
 
 pub(crate) fn idle(connection: &Connection, before: Timestamp, limit: usize) -> Result<Vec<UploadRow>, Failure> {
-    const SQL: &str = "SELECT uploads.id, name, algorithm, touched_at FROM uploads
+    const SQL: &str = "SELECT uploads.id, name, algorithm, touched_at, owner FROM uploads
         JOIN repositories ON repositories.id = repository
         WHERE touched_at < ?1 ORDER BY touched_at, uploads.id LIMIT ?2";
     query::all(connection, SQL, (before.milliseconds(), query::row_limit(limit)), upload_row)
@@ -39,7 +40,7 @@ fn upload_row(row: &Row<'_>) -> Result<UploadRow, Failure> {
     Ok(UploadRow {
         id: query::parsed(row, 0, "uploads.id")?,
         repository: query::parsed(row, 1, "repositories.name")?,
-        owner: String::new(),
+        owner: row.get(4)?,
         algorithm: query::parsed(row, 2, "uploads.algorithm")?,
         touched_at: Timestamp::from_milliseconds(row.get(3)?),
     })

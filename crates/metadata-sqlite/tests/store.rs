@@ -1,14 +1,15 @@
 //! What the suite cannot know: files, restarts, and other users of the file.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_metadata::{
-    BlobLink, Error, Eviction, ManifestPush, MetadataStore, MissingOr, Page, Pin, PushOutcome, ReferenceCheck,
-    TagCondition, Timestamp, Totals, UploadId, UploadRow, Use, suite,
+    BlobLink, Error, Eviction, ManifestPush, MetadataStore, MissingOr, Page, Pin, ProtectedTags, PushOutcome,
+    ReferenceCheck, TagCondition, Timestamp, Totals, UploadId, UploadRow, Use, suite,
 };
 use entrepot_metadata_sqlite::{OpenError, SqliteStore};
 use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag, TagOrDigest};
@@ -54,7 +55,8 @@ fn blob() -> BlobLink {
 }
 
 fn upload() -> UploadRow {
-    UploadRow { id: UploadId::from_random(1), repository: app(), algorithm: Algorithm::Sha256, touched_at: NOW }
+    let owner = "alice".to_owned();
+    UploadRow { id: UploadId::from_random(1), repository: app(), owner, algorithm: Algorithm::Sha256, touched_at: NOW }
 }
 
 /// Asserts that there is nothing wrong with a file that no store has open.
@@ -159,7 +161,7 @@ async fn every_answered_write_is_in_the_files_at_once() {
     assert_eq!(copy.upload(&upload().id).await.unwrap(), None);
     assert_eq!(copy.blob(&app(), &blob().digest).await.unwrap(), Some(blob()));
 
-    store.delete_manifest(&app(), &push(9).digest).await.unwrap();
+    store.delete_manifest(&app(), &push(9).digest, &ProtectedTags::default()).await.unwrap();
     let copy = copy_of(&path, folder.path(), "deleted");
     assert_eq!(copy.tag(&app(), &latest()).await.unwrap(), None);
     drop(copy);
@@ -198,9 +200,9 @@ async fn the_bytes_of_a_manifest_are_kept_once_and_go_with_the_last_repository()
     store.push_manifest(push(1)).await.unwrap();
     store.push_manifest(ManifestPush { repository: other.clone(), ..push(1) }).await.unwrap();
     assert_eq!((count(&path, "manifests"), count(&path, "manifest_contents")), (2, 1));
-    store.delete_manifest(&app(), &push(1).digest).await.unwrap();
+    store.delete_manifest(&app(), &push(1).digest, &ProtectedTags::default()).await.unwrap();
     assert_eq!((count(&path, "manifests"), count(&path, "manifest_contents")), (1, 1));
-    store.delete_manifest(&other, &push(1).digest).await.unwrap();
+    store.delete_manifest(&other, &push(1).digest, &ProtectedTags::default()).await.unwrap();
     for table in ["manifests", "manifest_contents", "manifest_references", "referrers", "tags"] {
         assert_eq!(count(&path, table), 0, "{table}");
     }
@@ -286,6 +288,8 @@ fn write_first_version(path: &Path) {
             ('other', '{layer}', 5, 20), ('other', '{lone}', 4, 30);"
     );
     connection.execute_batch(&rows).unwrap();
+    let upload = format!("INSERT INTO uploads VALUES ('{}', 2, 'sha256', 60)", upload().id);
+    connection.execute_batch(&upload).unwrap();
 }
 
 #[tokio::test]
@@ -303,6 +307,9 @@ async fn a_file_of_the_first_version_is_taken_over_with_its_content() {
     assert_eq!(store.unheld_blobs(9).await.unwrap(), []);
     let image = Algorithm::Sha256.digest(b"image");
     assert_eq!(store.manifest(&app(), &image).await.unwrap().unwrap().bytes, "image");
+
+    let unowned = UploadRow { owner: String::new(), touched_at: at(60), ..upload() };
+    assert_eq!(store.upload(&upload().id).await.unwrap(), Some(unowned));
 
     // Everything works on it that works on a new one.
     store.touch(vec![Use { repository: app(), digest: image, at: at(80) }]).await.unwrap();
@@ -382,6 +389,37 @@ fn files_of_others_are_refused_and_left_alone() {
         assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[tokio::test]
+async fn a13_the_files_are_their_owners_alone() {
+    let (_folder, path) = place();
+    let files = ["", "-wal", "-shm"].map(|ending| PathBuf::from(format!("{}{ending}", path.display())));
+    let store = SqliteStore::open(&path).unwrap();
+    store.push_manifest(push(1)).await.unwrap();
+    for file in &files {
+        assert_eq!(mode_of(file), 0o600, "{}", file.display());
+    }
+    // An older version has left it to the umask; and one that crashed has left its log.
+    for file in &files {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o664)).unwrap();
+    }
+    let other = SqliteStore::open(&path).unwrap();
+    for file in &files {
+        assert_eq!(mode_of(file), 0o600, "{}", file.display());
+    }
+    drop(other);
+    drop(store);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let store = SqliteStore::open(&path).unwrap();
+    store.push_manifest(push(2)).await.unwrap();
+    for file in &files {
+        assert_eq!(mode_of(file), 0o600, "{}", file.display());
     }
 }
 

@@ -154,7 +154,10 @@ pub enum PushOutcome {
 
 /// Which tags of a repository are protected from deletion, and with them everything that they reach.
 #[derive(Clone, Default)]
-pub struct ProtectedTags(Option<Arc<dyn Fn(&Tag) -> bool + Send + Sync>>);
+pub struct ProtectedTags(Option<Arc<IsProtected>>);
+
+/// Whether a tag is protected.
+type IsProtected = dyn Fn(&Tag) -> bool + Send + Sync;
 
 impl ProtectedTags {
     /// Those for which `is_protected` holds; it is asked within a transaction, and answers at once.
@@ -184,13 +187,16 @@ impl fmt::Debug for ProtectedTags {
 pub enum Deletion {
     /// It is gone, with these tags.
     Done {
-        /// The tags that went with it, in order.
+        /// The tags that went with it, in order; none when it is a tag itself.
         tags: Vec<Tag>,
     },
     /// There was none.
     Missing,
     /// Nothing happened: this protected tag is it, points at it, or reaches it.
     Protected(Tag),
+    /// Nothing happened: more manifests are above it than the store looks at in one transaction, and none of those that it saw
+    /// has a protected tag. One of the others may.
+    NamedByTooMany,
 }
 
 /// That content of a repository was pulled.

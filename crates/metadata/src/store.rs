@@ -37,7 +37,7 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// Makes `repository` hold a blob, creating the repository when it is new. A second link changes nothing but a wrong size.
     async fn link_blob(&self, repository: &RepositoryName, blob: &BlobLink, now: Timestamp) -> Result<(), Error>;
 
-    /// Ends that `repository` holds the blob, unless a protected tag reaches it.
+    /// Ends that `repository` holds the blob, unless a protected tag reaches it: looked for as for [`Self::delete_manifest`].
     async fn unlink_blob(
         &self,
         repository: &RepositoryName,
@@ -72,7 +72,10 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
 
     /// Stores a manifest, its references, its place among the referrers of its subject, and its tags: all or nothing.
     ///
-    /// The conditions of the push are checked in the same transaction, so nothing can come between.
+    /// What may be done with the tags, and the condition of the push, are checked in the same transaction, so nothing can come
+    /// between. The first answer of these counts: a tag that must not move or be made, the condition, the references.
+    /// So whoever lacks a right learns that, and not how the condition would have been judged:
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-13.2.1>.
     async fn push_manifest(&self, push: ManifestPush) -> Result<PushOutcome, Error>;
 
     /// Points a tag at a manifest that `repository` holds, or only moves the time at which that was last confirmed;
@@ -95,8 +98,8 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
 
     /// Deletes a manifest and every tag on it, unless a protected tag points at it or reaches it through indexes.
     ///
-    /// Looked for in the same transaction. A store may stop after a thousand manifests above one, and then takes it for
-    /// protected.
+    /// Looked for in the same transaction. A store may stop after a thousand manifests above one, and then it stays:
+    /// [`Deletion::NamedByTooMany`].
     async fn delete_manifest(
         &self,
         repository: &RepositoryName,
@@ -196,8 +199,8 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// Up to `limit` pins, in the order of their repositories and references.
     async fn pins(&self, limit: usize) -> Result<Vec<Pin>, Error>;
 
-    /// Adds a credential; `false`, and nothing happens, when its principal has one of its kind and name already. The name
-    /// of a refresh token does not count.
+    /// Adds a credential; `false`, and nothing happens, when its principal has one of its kind and name already, or there is one
+    /// of its id. The name of a refresh token does not count.
     async fn add_credential(&self, credential: &CredentialRow) -> Result<bool, Error>;
 
     /// The credential of this id.
@@ -216,11 +219,11 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// says how many.
     async fn sweep_credentials(&self, unused_since: Timestamp, now: Timestamp) -> Result<u64, Error>;
 
-    /// The keys that tokens are signed with, the newest first.
+    /// The keys that tokens are signed with, the newest first: in the order in which they were added, whatever the clocks said.
     async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error>;
 
     /// Adds a key if the newest one is `newest` (`None`: if there is none): of several replicas that make one at the same time,
-    /// one succeeds. `false` when another was first.
+    /// one succeeds. `false`, and nothing happens, when another was first, or there is one of its id.
     async fn add_signing_key(&self, key: &SigningKeyRow, newest: Option<&str>) -> Result<bool, Error>;
 
     /// Ends a key; `false` when there was none.

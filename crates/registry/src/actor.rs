@@ -24,7 +24,7 @@ pub struct Named {
     pub name: RepositoryName,
     /// The other names of the same.
     pub spellings: Vec<RepositoryName>,
-    /// What it names is fetched with an account of the server.
+    /// What it names may have been fetched with an account of the server, at the upstream or at a mirror of it.
     pub is_private: bool,
     /// The upstream that decides about its own users, where it is asked with the account of the caller.
     pub judge: Option<Arc<str>>,

@@ -110,7 +110,9 @@ pub enum Error {
     #[error("the tag has changed: the condition of the request is not met")]
     ConditionFailed,
     /// The caller may make tags and not move them, or the tag is one that never moves.
-    #[error("the tag {tag} of {name} exists and must not be moved: push under another tag")]
+    #[error(
+        "the tag {tag} of {name} exists and must not be moved: push under another tag, nothing of this push was stored"
+    )]
     TagUnmovable {
         /// The repository.
         name: RepositoryName,
@@ -118,7 +120,10 @@ pub enum Error {
         tag: Tag,
     },
     /// The caller may move tags and not make them.
-    #[error("the tag {tag} of {name} does not exist, and a rule of access lets you move tags only")]
+    #[error(
+        "the tag {tag} of {name} does not exist and must not be made by you: push to one that exists, or ask the operator for the \
+         right to create"
+    )]
     TagUncreatable {
         /// The repository.
         name: RepositoryName,
@@ -126,12 +131,24 @@ pub enum Error {
         tag: Tag,
     },
     /// What is to be deleted is a tag that never moves, or is reached by one.
-    #[error("the tag {tag} of {name} is immutable: neither it nor what it reaches can be deleted")]
+    #[error(
+        "the tag {tag} of {name} is immutable: neither it nor what it reaches can be deleted, unless the operator changes the rule"
+    )]
     TagProtected {
         /// The repository.
         name: RepositoryName,
         /// The tag.
         tag: Tag,
+    },
+    /// What is to be deleted is named by more manifests than can be looked at, and so perhaps by an immutable tag.
+    #[error(
+        "too many manifests of {name} name {subject} to find out whether an immutable tag keeps it: delete those first"
+    )]
+    MaybeProtected {
+        /// The repository.
+        name: RepositoryName,
+        /// What was to be deleted.
+        subject: String,
     },
     /// The repository has as many upload sessions as it may have.
     #[error("repository {name} has {open} unfinished uploads, as many as it may have: finish or cancel some")]

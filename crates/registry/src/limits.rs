@@ -26,6 +26,10 @@ pub(crate) const TAGS_BATCH: usize = 100;
 /// How many repositories that hold a blob are tried for a mount without a source.
 pub(crate) const MOUNT_SOURCES_MAX: usize = 8;
 
+/// How many repositories that hold a blob are looked at for one that the caller may pull, where the first of them are not. Beyond, it
+/// is as if there were none, and the client uploads. Few enough for nobody to see from the time that there were any.
+pub(crate) const MOUNT_HOLDERS_MAX: usize = 256;
+
 /// The most interrupted uploads whose running hash is kept in memory; others hash their bytes again when they go on.
 pub(crate) const PARKED_UPLOADS_MAX: usize = 4096;
 

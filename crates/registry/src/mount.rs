@@ -4,7 +4,7 @@ use entrepot_metadata::BlobLink;
 use entrepot_oci::{Digest, RepositoryName};
 
 use crate::actor::Readable;
-use crate::limits::MOUNT_SOURCES_MAX;
+use crate::limits::{MOUNT_HOLDERS_MAX, MOUNT_SOURCES_MAX};
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::repository::Kind;
@@ -24,8 +24,7 @@ impl Repository {
     ) -> Result<bool, Error> {
         self.writable()?;
         let is_mounted = match from {
-            Some(name) if !is_readable(name) => false,
-            Some(name) => self.mount_from(digest, name).await?,
+            Some(name) => self.mount_from(digest, name, is_readable(name)).await?,
             None => self.mount_from_anywhere(digest, is_readable).await?,
         };
         if is_mounted {
@@ -34,35 +33,35 @@ impl Repository {
         Ok(is_mounted)
     }
 
-    async fn mount_from(&self, digest: &Digest, name: &RepositoryName) -> Result<bool, Error> {
+    /// A source that must not be read is looked at like one that may, so that time does not tell whether it has the blob.
+    async fn mount_from(&self, digest: &Digest, name: &RepositoryName, is_readable: bool) -> Result<bool, Error> {
         // A source that cannot be is treated like one that lacks the blob: the client uploads, and learns nothing.
         let Ok(source) = self.registry.repository(name) else { return Ok(false) };
         match &source.kind {
             Kind::Hosted => {
                 let link = self.registry.own.metadata.blob(name, digest).await?;
-                self.link(link).await
+                self.link(link.filter(|_| is_readable)).await
             }
             Kind::Proxied(proxied) => {
+                let link = self.registry.cache.metadata.blob(proxied.cached_name(), digest).await?;
+                let Some(link) = link.filter(|_| is_readable) else { return Ok(false) };
                 if !self.is_admitted(proxied, digest).await? {
                     return Ok(false);
                 }
-                let link = self.registry.cache.metadata.blob(proxied.cached_name(), digest).await?;
-                self.adopt(link).await
+                self.adopt(Some(link)).await
             }
         }
     }
 
     async fn mount_from_anywhere(&self, digest: &Digest, is_readable: Readable<'_>) -> Result<bool, Error> {
-        let holders = self.registry.own.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
-        let readable = holders.into_iter().find(|(name, _)| is_readable(name));
-        if self.link(readable.map(|(_, link)| link)).await? {
+        let readable = readable_holders(&self.registry.own, digest, |name| is_readable(&name).then_some(())).await?;
+        if self.link(readable.into_iter().next().map(|((), link)| link)).await? {
             return Ok(true);
         }
-        let holders = self.registry.cache.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
-        for (cached_name, link) in holders {
-            // What no upstream stands for any more cannot be judged, and so not be had.
-            let Some(proxied) = self.registry.cached(&cached_name) else { continue };
-            if is_readable(proxied.name()) && self.is_admitted(&proxied, digest).await? {
+        // What no upstream stands for any more cannot be judged, and so not be had.
+        let cached = |name| self.registry.cached(&name).filter(|proxied| is_readable(proxied.name()));
+        for (proxied, link) in readable_holders(&self.registry.cache, digest, cached).await? {
+            if self.is_admitted(&proxied, digest).await? {
                 return self.adopt(Some(link)).await;
             }
         }
@@ -112,4 +111,24 @@ impl Repository {
         self.registry.own.metadata.link_blob(&self.name, &link, self.registry.clock.now()).await?;
         Ok(true)
     }
+}
+
+/// The first holders of a blob that may be read, as what `read` makes of them. Where the first holders of all are not among them,
+/// more are looked at.
+async fn readable_holders<T>(
+    store: &Store,
+    digest: &Digest,
+    read: impl Fn(RepositoryName) -> Option<T>,
+) -> Result<Vec<(T, BlobLink)>, Error> {
+    let mut readable = Vec::new();
+    for looked_at_max in [MOUNT_SOURCES_MAX, MOUNT_HOLDERS_MAX] {
+        let holders = store.metadata.blob_holders(digest, looked_at_max).await?;
+        let are_all = holders.len() < looked_at_max;
+        readable = holders.into_iter().filter_map(|(name, link)| Some((read(name)?, link))).collect();
+        if are_all || !readable.is_empty() {
+            break;
+        }
+    }
+    readable.truncate(MOUNT_SOURCES_MAX);
+    Ok(readable)
 }

@@ -20,7 +20,7 @@ pub struct ManifestUpload {
     pub tags: Vec<Tag>,
     /// Whether tags that do not exist yet may be made.
     pub may_create_tags: bool,
-    /// Whether tags may be pointed at another manifest.
+    /// Whether tags may be pointed at another manifest; never one that is immutable here.
     pub may_move_tags: bool,
     /// What must be true of the tag for the push to happen.
     pub condition: TagCondition,
@@ -37,6 +37,8 @@ pub struct PushedManifest {
 
 impl Repository {
     /// Stores a manifest and points its tags at it, all or nothing.
+    ///
+    /// A tag that must not move or be made is told before the condition is judged, and both before what the manifest names.
     pub async fn push_manifest(&self, upload: ManifestUpload) -> Result<PushedManifest, Error> {
         let store = self.writable()?;
         let manifest = Manifest::parse(upload.bytes, upload.media_type.as_ref())?;
@@ -50,13 +52,16 @@ impl Repository {
                 (actual, upload.tags)
             }
         };
+        let immutable = self.immutable_tags();
+        let may_not_move = |tag: &&Tag| !upload.may_move_tags || immutable.contains(tag);
+        let unmovable = tags.iter().filter(may_not_move).cloned().collect();
         let subject = manifest.subject().map(|subject| subject.digest.to_string());
         let push = ManifestPush {
             repository: self.name.clone(),
             digest: digest.clone(),
             manifest,
-            unmovable: if upload.may_move_tags { Vec::new() } else { tags.clone() },
             tags,
+            unmovable,
             may_create_tags: upload.may_create_tags,
             references: ReferenceCheck::Required,
             condition: upload.condition,

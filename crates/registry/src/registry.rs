@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use entrepot_blobs::BlobStore;
-use entrepot_metadata::{MetadataStore, Page};
+use entrepot_metadata::{MetadataStore, Page, Timestamp};
 use entrepot_oci::RepositoryName;
 use entrepot_upstream::{Remotes, Via};
 
@@ -66,7 +66,7 @@ pub struct Registry {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     pub(crate) settings: Arc<ProxySettings>,
-    pub(crate) immutable: ImmutableTags,
+    pub(crate) immutable: Arc<ImmutableTags>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
     pub(crate) sessions: Arc<Sessions>,
@@ -107,7 +107,7 @@ impl Registry {
             clock,
             limits,
             settings: Arc::new(settings),
-            immutable,
+            immutable: Arc::new(immutable),
             metrics,
             tasks,
             remotes,
@@ -162,18 +162,17 @@ impl Registry {
     /// What a rule about access has to know of a name: its one spelling and all others, and whether what it names is cached with an
     /// account. Depends on the configuration alone, never on what exists. A name whose registry may not be asked stands for itself.
     pub fn named(&self, name: &RepositoryName) -> Named {
-        let hosted = || Named { name: name.clone(), spellings: Vec::new(), is_private: false, judge: None };
-        let Some((PROXY_PREFIX, rest)) = name.split_first() else { return hosted() };
-        let Some((host, repository)) = rest.split_first() else { return hosted() };
-        let Ok(remote) = self.remotes.resolve(host) else { return hosted() };
-        let repository = remote.repository(&repository);
-        let below = |host: &str| repository.below(host).and_then(|name| name.below(PROXY_PREFIX)).ok();
-        let mut names = self.remotes.names_of(&remote).into_iter().filter_map(|host| below(&host));
-        let Some(name) = names.next() else { return hosted() };
+        let itself = || Named { name: name.clone(), spellings: Vec::new(), is_private: false, judge: None };
+        let Some((PROXY_PREFIX, rest)) = name.split_first() else { return itself() };
+        let Some((host, repository)) = rest.split_first() else { return itself() };
+        let Ok(remote) = self.remotes.resolve(host) else { return itself() };
+        let spellings = self.remotes.spellings(&remote, &remote.repository(&repository));
+        // A spelling that is too long to be asked for needs no rule.
+        let mut names = spellings.iter().filter_map(|name| name.below(PROXY_PREFIX).ok());
         Named {
-            name,
+            name: names.next().unwrap_or_else(|| name.clone()),
             spellings: names.collect(),
-            is_private: remote.has_credentials(),
+            is_private: self.remotes.may_be_private(&remote),
             judge: remote.is_asked_as_caller().then(|| remote.name().into()),
         }
     }
@@ -203,6 +202,13 @@ impl Registry {
             }
             _ => Ok(name.clone()),
         }
+    }
+
+    /// What `name` is called behind the root mirror, whether or not somebody has pushed to it; `None` where there is no root mirror, or it
+    /// has no such name.
+    pub fn name_behind_root(&self, name: &RepositoryName) -> Option<RepositoryName> {
+        let mirror = self.settings.root_mirror.as_ref()?;
+        self.name_behind(mirror, name).ok()
     }
 
     /// Whether the name begins with `proxy/`, so that it is another registry's.
@@ -260,6 +266,11 @@ impl Registry {
     /// Resolves when every fill that runs now has ended, one way or the other.
     pub async fn fills_ended(&self) {
         self.fills.ended().await;
+    }
+
+    /// The time of day, as everything here is dated.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Tries what every request needs; what fails is named.

@@ -119,32 +119,46 @@ impl Repository {
         }
     }
 
-    /// Deletes a tag, or a manifest with every tag on it.
+    /// Deletes a tag, or a manifest with every tag on it; unless it is an immutable tag, or one reaches it.
     pub async fn delete_manifest(&self, reference: &TagOrDigest) -> Result<(), Error> {
-        let metadata = &self.writable()?.metadata;
+        let (metadata, immutable) = (&self.writable()?.metadata, self.immutable_tags());
         let deletion = match reference {
-            TagOrDigest::Tag(tag) => metadata.delete_tag(&self.name, tag, &ProtectedTags::default()).await?,
-            TagOrDigest::Digest(digest) => {
-                metadata.delete_manifest(&self.name, digest, &ProtectedTags::default()).await?
-            }
+            TagOrDigest::Tag(tag) => metadata.delete_tag(&self.name, tag, &immutable).await?,
+            TagOrDigest::Digest(digest) => metadata.delete_manifest(&self.name, digest, &immutable).await?,
         };
-        if matches!(deletion, Deletion::Done { .. }) {
+        if self.is_gone(deletion, reference)? {
             return Ok(());
         }
         self.must_exist().await?;
         Err(self.manifest_unknown(reference))
     }
 
-    /// Ends that the repository holds a blob. The bytes stay for whoever else holds them; without any holder they are
-    /// garbage, which a collection removes.
+    /// Ends that the repository holds a blob, unless an immutable tag reaches it. The bytes stay for whoever else holds them; without
+    /// any holder they are garbage, which a collection removes.
     pub async fn delete_blob(&self, digest: &Digest) -> Result<(), Error> {
-        if let Deletion::Done { .. } =
-            self.writable()?.metadata.unlink_blob(&self.name, digest, &ProtectedTags::default()).await?
-        {
+        let deletion = self.writable()?.metadata.unlink_blob(&self.name, digest, &self.immutable_tags()).await?;
+        if self.is_gone(deletion, digest)? {
             return Ok(());
         }
         self.must_exist().await?;
         Err(self.blob_unknown(digest))
+    }
+
+    /// The tags of the repository that never move, and that keep what they reach.
+    pub(crate) fn immutable_tags(&self) -> ProtectedTags {
+        self.registry.immutable.of(&self.name)
+    }
+
+    /// What became of an order to delete `subject`: whether there was one.
+    fn is_gone(&self, deletion: Deletion, subject: &impl ToString) -> Result<bool, Error> {
+        match deletion {
+            Deletion::Done { .. } => Ok(true),
+            Deletion::Missing => Ok(false),
+            Deletion::Protected(tag) => Err(Error::TagProtected { name: self.name.clone(), tag }),
+            Deletion::NamedByTooMany => {
+                Err(Error::MaybeProtected { name: self.name.clone(), subject: subject.to_string() })
+            }
+        }
     }
 
     /// What the row says of a hosted blob.

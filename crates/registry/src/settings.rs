@@ -1,8 +1,11 @@
 //! What an operator says about pulling through: how long tags are believed, what may pass, how much is kept.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use entrepot_metadata::ProtectedTags;
+use entrepot_oci::RepositoryName;
 pub use entrepot_oci::{PatternError, Patterns};
 
 /// Everything that an operator says about pulling through.
@@ -115,11 +118,25 @@ pub enum PolicyAction {
     Deny,
 }
 
-/// The tags that never move and are never deleted, with everything that they reach; whoever asks.
+/// The tags of own repositories that never move and are never deleted, with everything that they reach; whoever asks. Each may be made
+/// once, and pushed again as it is.
 #[derive(Clone, Debug, Default)]
 pub struct ImmutableTags {
     /// Any of them makes a tag immutable.
     pub rules: Vec<ImmutableRule>,
+}
+
+impl ImmutableTags {
+    /// Those of one repository. None are protected where no rule is about it, so that nothing is looked up for it.
+    pub(crate) fn of(self: &Arc<Self>, repository: &RepositoryName) -> ProtectedTags {
+        let is_about = |rule: &ImmutableRule| rule.repositories.matches(repository.as_str());
+        let about: Vec<usize> = (0..self.rules.len()).filter(|index| is_about(&self.rules[*index])).collect();
+        if about.is_empty() {
+            return ProtectedTags::default();
+        }
+        let immutable = Arc::clone(self);
+        ProtectedTags::by(move |tag| about.iter().any(|index| immutable.rules[*index].tags.matches(tag.as_str())))
+    }
 }
 
 /// Tags that never move.

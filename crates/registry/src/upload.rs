@@ -171,10 +171,11 @@ impl Repository {
     }
 
     async fn upload_row(&self, text: &str) -> Result<UploadRow, Error> {
+        // A session of somebody else, of another repository, and one that never was are one and the same.
         let unknown = || Error::UploadUnknown { name: self.name.clone(), id: text.to_owned() };
         let id: UploadId = text.parse().map_err(|_| unknown())?;
         let row = self.writable()?.metadata.upload(&id).await?;
-        row.filter(|row| row.repository == self.name).ok_or_else(unknown)
+        row.filter(|row| row.repository == self.name && row.owner == self.actor.name).ok_or_else(unknown)
     }
 
     async fn claim(&self, id: &UploadId) -> Result<Claim, Error> {

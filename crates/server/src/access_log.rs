@@ -5,7 +5,8 @@
 //! that comes from the client is bounded and has its control characters escaped before it gets here.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +18,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use entrepot_registry::CacheStatus;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, Method, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::client_view::ClientView;
 use crate::connection::Peer;
 use crate::limits::{LOGGED_PATH_MAX, LOGGED_USER_AGENT_MAX};
 use crate::metrics::{CountedRequest, RequestMetrics, RouteLabel};
@@ -41,6 +43,21 @@ pub struct RequestFacts {
     pub upstream: Option<String>,
     /// How the client spelled that it wants another registry's content: `path`, `namespace`, `mirror` or `root`.
     pub door: Option<&'static str>,
+    /// Who has asked; nothing where nobody is asked who he is.
+    pub principal: Option<String>,
+    /// The rule that lets him.
+    pub rule: Option<Arc<str>>,
+    /// What was decided about what he may.
+    pub decision: Option<Decision>,
+}
+
+/// A decision, for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The word for what somebody wanted to do.
+    pub action: &'static str,
+    /// The word for what came of it.
+    pub outcome: &'static str,
 }
 
 /// What the log needs besides the request.
@@ -69,12 +86,39 @@ pub(crate) async fn record(State(log): State<AccessLog>, mut request: Request, n
     response.map(|body| Body::new(SentBody { body, exchange }))
 }
 
+/// Who asked.
+#[derive(Debug)]
+enum Client {
+    /// The other end of the socket.
+    Direct(SocketAddr),
+    /// Whom a proxy names.
+    Forwarded(IpAddr),
+}
+
+impl Client {
+    /// Nothing for requests by the server's own socket.
+    fn of(extensions: &Extensions) -> Option<Self> {
+        let address = extensions.get::<ClientView>()?.address?;
+        let peer = extensions.get::<Peer>().map(|peer| peer.address).filter(|peer| peer.ip().to_canonical() == address);
+        Some(peer.map_or(Self::Forwarded(address), Self::Direct))
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(address) => address.fmt(formatter),
+            Self::Forwarded(address) => address.fmt(formatter),
+        }
+    }
+}
+
 /// One request from its head to the end of its answer. Dropping it writes the line.
 #[derive(Debug)]
 struct Exchange {
     id: RequestId,
     started: Instant,
-    client: Option<SocketAddr>,
+    client: Option<Client>,
     method: Method,
     path: String,
     user_agent: Option<String>,
@@ -94,7 +138,7 @@ impl Exchange {
         Self {
             id,
             started: Instant::now(),
-            client: request.extensions().get::<Peer>().map(|peer| peer.address),
+            client: Client::of(request.extensions()),
             method: request.method().clone(),
             path: printable(request.uri().path(), LOGGED_PATH_MAX).into_owned(),
             user_agent: user_agent(request.headers()),
@@ -126,7 +170,7 @@ impl Exchange {
             target: "access",
             {
                 request.id = %self.id,
-                client = self.client.map(tracing::field::display),
+                client = self.client.as_ref().map(tracing::field::display),
                 method = self.method.as_str(),
                 path = self.path,
                 status = self.status.map(|status| status.as_u16()),
@@ -139,6 +183,8 @@ impl Exchange {
                 digest = known(&self.facts.digest),
                 upstream = known(&self.facts.upstream),
                 door = self.facts.door,
+                principal = known(&self.facts.principal),
+                rule = self.facts.rule.as_deref(),
                 user_agent = self.user_agent,
             },
             "{outcome}"
@@ -159,6 +205,7 @@ impl Drop for Exchange {
             duration,
             cache: self.facts.cache,
             door: self.facts.door,
+            decision: self.facts.decision,
         });
         self.write_line(bytes_received, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     }
@@ -241,13 +288,13 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn user_agent(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::USER_AGENT)?;
     Some(printable(&String::from_utf8_lossy(value.as_bytes()), LOGGED_USER_AGENT_MAX).into_owned())
 }
 
 /// The text with control and other unprintable characters escaped, cut after `length_max` characters.
-fn printable(text: &str, length_max: usize) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str, length_max: usize) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     if text.len() <= length_max && text.bytes().all(plain) {
         return Cow::Borrowed(text);

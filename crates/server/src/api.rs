@@ -1,4 +1,4 @@
-//! The registry API as a router: parse the route, lead it to its repository, check what it needs, do it, answer.
+//! The registry API as a router: parse the route, ask at the gate, lead it to its repository, do it, answer.
 
 use std::sync::Arc;
 
@@ -7,13 +7,16 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use entrepot_access::Authority;
+use entrepot_oci::RepositoryName;
 use entrepot_registry::Registry;
-use http::HeaderValue;
+use http::header::CACHE_CONTROL;
 use http::request::Parts;
+use http::{HeaderValue, Method};
 
 use crate::access_log::RequestFacts;
 use crate::door::{Door, Led, own_host};
 use crate::error::ErrorResponse;
+use crate::gate::{Need, Rights, Visitor};
 use crate::handlers::{Call, Handled, handle};
 use crate::metrics::RouteLabel;
 use crate::query::Query;
@@ -21,16 +24,23 @@ use crate::request_id::RequestId;
 use crate::respond::OCI_NAMESPACE;
 use crate::route::Route;
 
-/// The registry API at `/v2/` and `/proxy/<registry>/v2/`. Everything else is answered with 404, so merge further routes before
-/// using it.
-pub fn api(registry: Arc<Registry>, _authority: Arc<Authority>) -> Router {
-    // A repository's name has slashes: no router of segments can match it, `Route::parse` does.
-    Router::new().fallback(answer).with_state(registry)
+/// What requests are answered from.
+#[derive(Clone, Debug)]
+struct Api {
+    registry: Arc<Registry>,
+    authority: Arc<Authority>,
 }
 
-async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Response {
+/// The registry API at `/v2/` and `/proxy/<registry>/v2/`. Everything else is answered with 404, so merge further routes before
+/// using it.
+pub fn api(registry: Arc<Registry>, authority: Arc<Authority>) -> Router {
+    // A repository's name has slashes: no router of segments can match it, `Route::parse` does.
+    Router::new().fallback(answer).with_state(Api { registry, authority })
+}
+
+async fn answer(State(api): State<Api>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let is_head = head.method == http::Method::HEAD;
+    let is_head = head.method == Method::HEAD;
     let id = head.extensions.get::<RequestId>().copied();
     let query = Query::parse(head.uri.query());
     let (door, path) = Door::of(head.uri.path(), &query, own_host(&head));
@@ -40,7 +50,7 @@ async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Resp
     };
     let label = RouteLabel(route.label());
     let (mut facts, mut led) = (RequestFacts::default(), Led::default());
-    let outcome = enter(registry, head, query, (&door, route), body, (&mut facts, &mut led)).await;
+    let outcome = enter(api, head, query, (&door, route), body, (&mut facts, &mut led)).await;
     let mut response = outcome.unwrap_or_else(|error| match &facts.upstream {
         Some(upstream) => error.naming(upstream).into_response(is_head, id),
         None => error.into_response(is_head, id),
@@ -54,19 +64,52 @@ async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Resp
 }
 
 async fn enter(
-    registry: Arc<Registry>,
+    api: Api,
     head: Parts,
     query: Query,
     (door, mut route): (&Door, Route),
     body: Body,
     (facts, led): (&mut RequestFacts, &mut Led),
 ) -> Handled {
-    facts.repository = route.repository().map(ToString::to_string);
+    let Api { registry, authority } = api;
+    let name = door.name_of(&route, &registry);
+    facts.repository = name.as_ref().map(ToString::to_string);
     facts.reference = route.subject();
-    *led = door.lead(&mut route, &registry, head.method == http::Method::HEAD).await?;
-    facts.repository = route.repository().map(ToString::to_string);
+    let need = Need::of(&route, name.as_ref(), mount_source(&route, &query).as_ref(), &registry);
+    let parts = (Arc::clone(&registry), authority);
+    let visitor = Visitor::arrive(parts, &head, door.namespace(), Some(&need), facts).await?;
+    let actions = visitor.ask(&need, facts)?;
+    *led = door.lead(&mut route, &registry, head.method == Method::HEAD).await?;
+    if let Some(found) = route.repository().filter(|found| Some(*found) != name.as_ref()) {
+        facts.repository = Some(found.to_string());
+        visitor.ask_mirrored(found, facts)?;
+    }
     facts.door = led.label;
-    let (path, led) = (head.uri.path().to_owned(), led.clone());
-    let call = Call { registry, method: head.method, path, query, headers: head.headers, led };
-    handle(call, route, body, facts).await
+    let rights = Rights::new(Arc::clone(&visitor), actions);
+    let (path, led, actor) = (head.uri.path().to_owned(), led.clone(), visitor.actor());
+    let call = Call { registry, actor, rights, method: head.method, path, query, headers: head.headers, led };
+    let handled = handle(call, route, body, facts).await;
+    match handled {
+        Ok(response) => Ok(if visitor.is_known() { private(response) } else { response }),
+        Err(error) => {
+            if let Some(reason) = error.denial() {
+                visitor.was_denied(&need, facts.reference.as_deref(), reason);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The repository that a blob is to be mounted from, if the client names one.
+fn mount_source(route: &Route, query: &Query) -> Option<RepositoryName> {
+    let is_mount = matches!(route, Route::StartUpload(_)) && query.first("mount").is_some();
+    query.first("from").filter(|_| is_mount)?.parse().ok()
+}
+
+/// What somebody may read because of who he is, no cache on the way may give to others.
+fn private(mut response: Response) -> Response {
+    let value = response.headers().get(CACHE_CONTROL).map(|value| [b"private, ", value.as_bytes()].concat());
+    let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok());
+    response.headers_mut().insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
+    response
 }

@@ -1,12 +1,38 @@
 //! How the client sees this server, and where the client is: also behind reverse proxies.
+//!
+//! A proxy says in `X-Forwarded-*` what it was asked. Anybody can write these headers, so they are read only of proxies that
+//! the configuration names; there are none by default. Headers that say *who* somebody is (`X-Remote-User` and its like) are
+//! never read at all.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 use crate::connection::Peer;
 use crate::door::own_host;
+use crate::hygiene::authority;
+use crate::network::Network;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The host of a client that named none: HTTP/1.0 need not.
+const NO_HOST: &str = "localhost";
+
+/// What the operator has said about the way between clients and this server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewSettings {
+    /// The scheme, host and port by which clients reach this server, as `https://host[:port]`, whatever a request says.
+    pub public_url: Option<String>,
+    /// The proxies whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<Network>,
+}
 
 /// What is known of the way between a client and this server; every request has it among its extensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,17 +48,90 @@ pub struct ClientView {
 }
 
 impl ClientView {
-    /// What a request says, for a server without trusted proxies and without a URL of its own.
+    /// What the layer has noted, or what the request says to a server that was told nothing.
     pub(crate) fn of(head: &Parts) -> Self {
-        if let Some(view) = head.extensions.get::<Self>() {
-            return view.clone();
-        }
+        head.extensions.get::<Self>().cloned().unwrap_or_else(|| ViewSettings::default().view(head))
+    }
+}
+
+/// The outermost layer: notes the [`ClientView`] of a request, for all that come after it.
+pub(crate) async fn note(State(settings): State<Arc<ViewSettings>>, request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    // Extensions come from our own listeners alone. That of the operator's socket knows better than any header.
+    if !head.extensions.get::<ClientView>().is_some_and(|view| view.is_operator) {
+        let view = settings.view(&head);
+        head.extensions.insert(view);
+    }
+    next.run(Request::from_parts(head, body)).await
+}
+
+impl ViewSettings {
+    fn view(&self, head: &Parts) -> ClientView {
         let peer = head.extensions.get::<Peer>();
-        Self {
-            address: peer.map(|peer| peer.address.ip().to_canonical()),
-            base_url: format!("http://{}", own_host(head).unwrap_or("localhost")),
+        let peer_address = peer.map(|peer| peer.address.ip().to_canonical());
+        let is_forwarded = peer_address.is_some_and(|address| self.trusts(address));
+        ClientView {
+            address: peer_address.map(|address| self.client(address, &head.headers)),
+            base_url: self.base_url(head, peer.is_some_and(|peer| peer.is_encrypted), is_forwarded),
             certificate: peer.and_then(|peer| peer.certificate.clone()),
             is_operator: false,
         }
     }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(address))
+    }
+
+    /// Each proxy adds on the right whom it was asked by. So the list is read from there, for as long as he who wrote an
+    /// entry is trusted; what stands left of that is hearsay.
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer;
+        for line in headers.get_all(FORWARDED_FOR).iter().rev() {
+            // An entry that nobody can read ends the list: whoever it names, the last one that is known has let him in.
+            let Ok(line) = line.to_str() else { return client };
+            for entry in line.rsplit(',') {
+                if !self.trusts(client) {
+                    return client;
+                }
+                let Some(address) = forwarded_address(entry) else { return client };
+                client = address;
+            }
+        }
+        client
+    }
+
+    fn base_url(&self, head: &Parts, is_encrypted: bool, is_forwarded: bool) -> String {
+        if let Some(url) = &self.public_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let (mut scheme, mut host) = (if is_encrypted { "https" } else { "http" }, own_host(head));
+        if is_forwarded {
+            scheme = last_word(&head.headers, &FORWARDED_PROTO).and_then(forwarded_scheme).unwrap_or(scheme);
+            host = last_word(&head.headers, &FORWARDED_HOST).filter(|host| authority(host).is_some()).or(host);
+        }
+        let host = host.filter(|host| authority(host).is_some()).unwrap_or(NO_HOST);
+        format!("{scheme}://{host}")
+    }
 }
+
+/// The end of a list: what the proxy next to us has said. What stands before it may be its client's.
+fn last_word<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let line = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    line.rsplit(',').next().map(str::trim)
+}
+
+fn forwarded_scheme(word: &str) -> Option<&'static str> {
+    ["https", "http"].into_iter().find(|scheme| word.eq_ignore_ascii_case(scheme))
+}
+
+/// An address; some proxies write the port, too.
+fn forwarded_address(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let in_brackets = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address: IpAddr = entry.parse().ok().or_else(with_port).or_else(in_brackets)?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,8 @@ pub struct Peer {
     pub over_limit: bool,
     /// The head announced both `Content-Length` and `Transfer-Encoding`.
     pub ambiguous_length: bool,
+    /// The connection is one of TLS.
+    pub is_encrypted: bool,
     /// The name in the client certificate that was verified in the handshake of TLS.
     pub certificate: Option<Arc<str>>,
 }
@@ -96,7 +98,8 @@ pub(crate) async fn serve_connection<I, S>(
     let stream = GuardedStream::new(stream, Arc::clone(&phase), head_timeout, limits.write_stall_timeout);
     let body_stall_timeout = limits.body_stall_timeout;
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let peer = Peer { address, over_limit, ambiguous_length: phase.begin_exchange(), certificate: None };
+        let ambiguous_length = phase.begin_exchange();
+        let peer = Peer { address, over_limit, ambiguous_length, is_encrypted: false, certificate: None };
         let mut request = request.map(|body| watched(body, &phase, body_stall_timeout));
         request.extensions_mut().insert(peer);
         let response = service.clone().oneshot(request);

@@ -58,6 +58,25 @@ impl Door {
         (door, path)
     }
 
+    /// The registry whose content the client wants, where it says so beside the name.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Mirror(authority) | Self::Namespace(authority) => Some(authority),
+            Self::Name | Self::Own => None,
+        }
+    }
+
+    /// The name by which the right to the route is asked for before anything is looked up: but for the root mirror's, it is the one that
+    /// [`Self::lead`] finds.
+    pub(crate) fn name_of(&self, route: &Route, registry: &Registry) -> Option<RepositoryName> {
+        let name = route.repository()?;
+        Some(match self {
+            Self::Mirror(authority) => name_behind(registry, authority, name),
+            Self::Namespace(authority) if !Registry::is_proxied(name) => name_behind(registry, authority, name),
+            Self::Namespace(_) | Self::Name | Self::Own => name.clone(),
+        })
+    }
+
     /// Puts the repository's one name into the route.
     ///
     /// # Errors
@@ -123,6 +142,17 @@ async fn lead_from_root(route: &mut Route, registry: &Registry, is_head: bool) -
     let label = (found != *name).then_some("root");
     *name = found;
     Ok(Led { asked, label, namespace: None })
+}
+
+/// The name of another registry's repository. Where the registry may not be asked, a name that stands for it: which registries may be
+/// asked is said only to those who might pull from this one.
+pub(crate) fn name_behind(registry: &Registry, authority: &str, name: &RepositoryName) -> RepositoryName {
+    registry.name_behind(authority, name).unwrap_or_else(|_| {
+        let stand_in = |char: char| if char.is_ascii_alphanumeric() || char == '.' { char } else { '-' };
+        let host: String = authority.to_ascii_lowercase().chars().map(stand_in).collect();
+        let name = name.clone();
+        format!("proxy/{}/{name}", host.trim_matches(['-', '.'])).parse().unwrap_or(name)
+    })
 }
 
 /// Whether a path belongs to the registry API, by whichever door.

@@ -3,20 +3,25 @@
 //! The client gets a code, a sentence that says what happened to which name and what to do next, and the request id at its end, where
 //! every client prints it; the log gets the whole chain under the same id, here, once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use entrepot_access::Refusal;
 use entrepot_oci::{
     Algorithm, ErrorBody, ErrorCode, ErrorEntry, ManifestError, RangeError, RepositoryName, upload_range,
 };
 use entrepot_registry::{Error, Registry};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::proof::ProofError;
 use crate::request_body::BodyStalled;
 use crate::request_id::RequestId;
 use crate::respond::DOCKER_UPLOAD_UUID;
@@ -24,6 +29,18 @@ use crate::route::{DigestOf, RouteError};
 
 /// When to come back after a failure of something behind us whose end nobody knows.
 const RETRY_LATER: Duration = Duration::from_secs(10);
+
+/// When to come back to a queue that is full.
+const RETRY_SOON: Duration = Duration::from_secs(2);
+
+/// The body of an error.
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    errors: ErrorBody,
+    #[serde(flatten)]
+    fields: BTreeMap<&'static str, String>,
+}
 
 /// A failed request.
 #[derive(Debug)]
@@ -34,6 +51,8 @@ pub struct ErrorResponse {
     /// Things for programs; each becomes an entry of its own with the same code and message.
     details: Vec<Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Further fields of the body, beside `errors`.
+    fields: Vec<(&'static str, String)>,
     /// For the log.
     cause: Option<Box<Error>>,
 }
@@ -42,7 +61,15 @@ impl ErrorResponse {
     /// An error with the usual status of its code.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, message: message.into(), details: Vec::new(), headers: Vec::new(), cause: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            headers: Vec::new(),
+            fields: Vec::new(),
+            cause: None,
+        }
     }
 
     /// The same with another status.
@@ -52,7 +79,7 @@ impl ErrorResponse {
     }
 
     /// The same with something for programs.
-    fn with_detail(mut self, detail: Value) -> Self {
+    pub(crate) fn with_detail(mut self, detail: Value) -> Self {
         self.details.push(detail);
         self
     }
@@ -78,10 +105,37 @@ impl ErrorResponse {
         self
     }
 
+    /// The same with what the client has to do about its credentials, where there is something. No cache keeps that.
+    pub(crate) fn challenging(self, challenge: Option<String>) -> Self {
+        let challenge = challenge.filter(|_| self.status == StatusCode::UNAUTHORIZED);
+        let response = self.with_header(CACHE_CONTROL, "no-store");
+        match challenge {
+            Some(challenge) => response.with_header(WWW_AUTHENTICATE, challenge),
+            None => response,
+        }
+    }
+
+    /// The reason, if this says that somebody may not do what he wants.
+    pub(crate) fn denial(&self) -> Option<&str> {
+        (self.code == ErrorCode::DENIED).then_some(&self.message)
+    }
+
     fn retry_after(self, wait: Duration) -> Self {
         // Whole seconds from 1 on: clients misread anything else.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.with_header(RETRY_AFTER, seconds.max(1).to_string())
+    }
+
+    /// The same with the `error` by which clients of OAuth2 understand it.
+    pub(crate) fn with_oauth_error(mut self, error: &'static str) -> Self {
+        self.fields.push(("error", error.to_owned()));
+        self
+    }
+
+    /// The same with the text that clients of Docker's token service show.
+    pub(crate) fn with_details_text(mut self, text: &str) -> Self {
+        self.fields.push(("details", text.to_owned()));
+        self
     }
 
     /// A range that the content does not have.
@@ -104,8 +158,9 @@ impl ErrorResponse {
             details if details.is_empty() => vec![entry(Value::Null)],
             details => details.into_iter().map(entry).collect(),
         };
+        let document = Document { errors: ErrorBody { errors }, fields: self.fields.into_iter().collect() };
         // Strings and numbers into memory: there is no way to fail.
-        let body = serde_json::to_vec(&ErrorBody { errors }).map(Bytes::from).unwrap_or_default();
+        let body = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
         let length = body.len();
         let mut response = Response::new(if is_head { Body::empty() } else { Body::from(body) });
         *response.status_mut() = self.status;
@@ -147,6 +202,32 @@ impl From<ManifestError> for ErrorResponse {
     }
 }
 
+/// Who has not proved who he is. That a wrong password and an unknown user are told alike is for `access` to see to.
+impl From<&Refusal> for ErrorResponse {
+    fn from(refusal: &Refusal) -> Self {
+        let of = |code: ErrorCode| Self::new(code, refusal.to_string());
+        match refusal {
+            Refusal::WrongCredentials | Refusal::InvalidToken(_) => of(ErrorCode::UNAUTHORIZED),
+            Refusal::TooManyAttempts { retry_after } => of(ErrorCode::TOOMANYREQUESTS).retry_after(*retry_after),
+            Refusal::Busy => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_SOON),
+            Refusal::Unavailable { .. } => of(ErrorCode::UNAVAILABLE).retry_after(RETRY_LATER),
+        }
+    }
+}
+
+impl From<ProofError> for ErrorResponse {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Repeated => {
+                Self::new(ErrorCode::UNSUPPORTED, error.to_string()).with_status(StatusCode::BAD_REQUEST)
+            }
+            ProofError::Malformed(_) | ProofError::UnknownScheme => {
+                Self::new(ErrorCode::UNAUTHORIZED, error.to_string())
+            }
+        }
+    }
+}
+
 impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         let response = describe(error.root());
@@ -166,7 +247,7 @@ fn log(error: &Error, status: StatusCode, id: Option<RequestId>) {
 }
 
 /// The error with everything behind it, which a log in JSON would leave out of an error.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -210,7 +291,10 @@ fn describe(error: &Error) -> ErrorResponse {
         Error::ManifestInvalid(_) => of(ErrorCode::MANIFEST_INVALID),
         Error::ReferencesMissing { digests, .. } => of(ErrorCode::MANIFEST_BLOB_UNKNOWN).for_each_digest(digests),
         Error::ReferencesOfWrongSize { digests, .. } => of(ErrorCode::MANIFEST_INVALID).for_each_digest(digests),
-        Error::TagUnmovable { .. } | Error::TagUncreatable { .. } | Error::TagProtected { .. } => of(ErrorCode::DENIED),
+        Error::TagUnmovable { tag, .. } | Error::TagUncreatable { tag, .. } | Error::TagProtected { tag, .. } => {
+            of(ErrorCode::DENIED).with_detail(json!({ "tag": tag }))
+        }
+        Error::MaybeProtected { .. } => of(ErrorCode::DENIED),
         Error::ConditionFailed => of(ErrorCode::MANIFEST_INVALID).with_status(StatusCode::PRECONDITION_FAILED),
         Error::TooManyUploads { .. } => of(ErrorCode::TOOMANYREQUESTS).retry_after(Duration::from_mins(1)),
         Error::ReadOnly { .. } => of(ErrorCode::UNSUPPORTED).with_header(ALLOW, "GET, HEAD"),

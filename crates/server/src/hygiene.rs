@@ -46,6 +46,8 @@ enum Refusal {
     AmbiguousLength,
     #[error("request bodies must be sent without Content-Encoding")]
     EncodedBody,
+    #[error("a web page wants to change something here, which is for clients of registries and for the command line")]
+    ForeignPage,
 }
 
 impl Refusal {
@@ -55,6 +57,7 @@ impl Refusal {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLong { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::EncodedBody => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ForeignPage => StatusCode::FORBIDDEN,
             Self::HostMissing
             | Self::HostRepeated
             | Self::HostInvalid
@@ -66,6 +69,7 @@ impl Refusal {
     fn code(&self) -> ErrorCode {
         match self {
             Self::OverLimit => ErrorCode::UNAVAILABLE,
+            Self::ForeignPage => ErrorCode::DENIED,
             _ => ErrorCode::UNSUPPORTED,
         }
     }
@@ -107,14 +111,25 @@ fn check(request: &Request) -> Result<(), Refusal> {
         return Err(Refusal::HeaderTooLong { name: name.clone() });
     }
     check_host(request)?;
+    check_origin(request)?;
     check_encoding(request)
 }
 
+/// A browser tells from which site the page is that sends something that could change anything. Registry clients are no pages. The name
+/// in `Host` is no excuse: a page's own name can be made to lead to this server.
+fn check_origin(request: &Request) -> Result<(), Refusal> {
+    let is_pages = request.headers().contains_key(header::ORIGIN);
+    if is_pages && !request.method().is_safe() { Err(Refusal::ForeignPage) } else { Ok(()) }
+}
+
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>: exactly one valid `Host`. HTTP/1.0, which some health checkers still
-/// speak, knows no such header.
+/// speak, knows no such header, and HTTP/2 has `:authority` in its place, which is the authority of the target here.
 fn check_host(request: &Request) -> Result<(), Refusal> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let Some(host) = hosts.next() else {
+        if let Some(target) = request.uri().authority().filter(|_| request.version() == Version::HTTP_2) {
+            return authority(target.as_str()).map(|_| ()).ok_or(Refusal::HostInvalid);
+        }
         let is_required = request.version() >= Version::HTTP_11;
         return if is_required { Err(Refusal::HostMissing) } else { Ok(()) };
     };
@@ -129,7 +144,7 @@ fn check_host(request: &Request) -> Result<(), Refusal> {
 }
 
 /// A host with an optional port, and nothing else that an authority may have.
-fn authority(text: &str) -> Option<Authority> {
+pub(crate) fn authority(text: &str) -> Option<Authority> {
     let authority = Authority::from_str(text).ok()?;
     let port_is_valid = match text.strip_prefix(authority.host())? {
         "" => true,

@@ -1,7 +1,8 @@
 //! HTTP: everything between a socket and the domain.
 //!
-//! From the outside in: the `listener` accepts connections and bounds what they may cost; `front` puts the access log and
-//! the `hygiene` checks around every request; `api` parses the [`Route`], leads it through its `door`, and calls a handler; the handler calls the domain
+//! From the outside in: the `listener` accepts connections and bounds what they may cost; `front` puts the client's
+//! view, the access log and the `hygiene` checks around every request; `api` parses the [`Route`], shows it to the `gate`, leads it
+//! through its `door`, and calls a handler; the handler calls the domain
 //! and builds an answer with `respond`; whatever fails becomes an answer in `error`, in one mapping.
 //!
 //! This crate knows no SQL, no object storage and no particular store.
@@ -9,8 +10,10 @@
 mod access_log;
 mod admin;
 mod api;
+mod audit;
 mod blob_body;
 mod body;
+mod challenge;
 mod client_view;
 mod conditional;
 mod connection;
@@ -18,6 +21,7 @@ mod deadline;
 mod door;
 mod error;
 mod front;
+mod gate;
 mod guarded_stream;
 mod handlers;
 mod head_scan;
@@ -26,22 +30,29 @@ mod hygiene;
 mod limits;
 mod listener;
 mod metrics;
+mod network;
+mod proof;
 mod query;
 mod request_body;
 mod request_id;
 mod respond;
 mod route;
+mod socket;
+mod token_endpoint;
 
-pub use access_log::RequestFacts;
+pub use access_log::{Decision, RequestFacts};
 pub use admin::admin_router;
 pub use api::api;
-pub use client_view::ClientView;
+pub use client_view::{ClientView, ViewSettings};
 pub use connection::{ConnectionLimits, Peer};
 pub use error::ErrorResponse;
 pub use front::front;
 pub use health::{Health, NotReady};
 pub use listener::{ServeOutcome, serve};
 pub use metrics::{ConnectionMetrics, Metrics, RequestMetrics, RouteLabel, metrics_router, serve_metrics};
+pub use network::{Network, NetworkError};
 pub use request_body::BodyStalled;
 pub use request_id::{RequestId, RequestIds};
 pub use route::{Access, DigestOf, Route, RouteError};
+pub use socket::serve_socket;
+pub use token_endpoint::token_router;

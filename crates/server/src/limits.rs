@@ -50,6 +50,12 @@ pub(crate) const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Failures to accept are logged at most once in this time.
 pub(crate) const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Bytes of a form that asks for a token; beyond it the answer is 413. A password may be a token of another provider.
+pub(crate) const TOKEN_FORM_BYTES_MAX: usize = 64 * 1024;
+
+/// Scopes in one question for a token; beyond it the answer is 400.
+pub(crate) const TOKEN_SCOPES_MAX: usize = 100;
+
 /// A readiness probe that takes longer counts as not ready.
 pub(crate) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -62,6 +68,9 @@ pub(crate) const LOGGED_PATH_MAX: usize = 1024;
 /// Connections that the metrics listener serves at once.
 pub(crate) const METRICS_CONNECTIONS_MAX: usize = 32;
 
+/// Connections that the operator's socket serves at once; further ones wait in the queue of the kernel.
+pub(crate) const SOCKET_CONNECTIONS_MAX: usize = 32;
+
 /// How long a connection whose client is still sending is read and discarded after the last answer, so that the client
 /// sees the answer and not a reset.
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +80,9 @@ pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Entries on one page of the cache's; a larger page is cut and a link leads on.
 pub(crate) const ADMIN_PAGE_MAX: usize = 1000;
+
+/// Seconds that a token may live for when it is to end at all, ten years; beyond it the answer is 400.
+pub(crate) const CREDENTIAL_LIFETIME_SECONDS_MAX: i64 = 10 * 366 * 86_400;
 
 /// Platforms that one request may want of an image; beyond it the answer is 400.
 pub(crate) const WARM_PLATFORMS_MAX: usize = 32;

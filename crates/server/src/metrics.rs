@@ -22,6 +22,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::net::TcpListener;
 
+use crate::access_log::Decision;
 use crate::connection::ConnectionLimits;
 use crate::limits::METRICS_CONNECTIONS_MAX;
 use crate::listener::{ServeOutcome, serve};
@@ -155,6 +156,12 @@ struct DoorLabels {
     door: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    action: &'static str,
+    outcome: &'static str,
+}
+
 /// Requests and their answers.
 #[derive(Clone, Debug)]
 pub struct RequestMetrics {
@@ -164,6 +171,7 @@ pub struct RequestMetrics {
     received: Counter,
     cache: Family<CacheLabels, Counter>,
     doors: Family<DoorLabels, Counter>,
+    decisions: Family<DecisionLabels, Counter>,
 }
 
 /// What is counted about one request when its answer has ended.
@@ -178,6 +186,7 @@ pub(crate) struct CountedRequest<'r> {
     pub(crate) duration: Duration,
     pub(crate) cache: Option<CacheStatus>,
     pub(crate) door: Option<&'static str>,
+    pub(crate) decision: Option<Decision>,
 }
 
 impl RequestMetrics {
@@ -189,7 +198,13 @@ impl RequestMetrics {
             received: Counter::default(),
             cache: Family::default(),
             doors: Family::default(),
+            decisions: Family::default(),
         };
+        registry.register(
+            "access_decisions",
+            "Decisions about what somebody may do, by action and outcome",
+            metrics.decisions.clone(),
+        );
         registry.register(
             "proxied_requests",
             "Requests for other registries' repositories, by the way they were spelled",
@@ -222,6 +237,9 @@ impl RequestMetrics {
         }
         if let Some(door) = request.door {
             self.doors.get_or_create(&DoorLabels { door }).inc();
+        }
+        if let Some(Decision { action, outcome }) = request.decision {
+            self.decisions.get_or_create(&DecisionLabels { action, outcome }).inc();
         }
     }
 }
@@ -299,7 +317,7 @@ mod tests {
     async fn the_page_does_not_grow_with_what_is_asked() {
         let metrics = Arc::new(Metrics::new("1.2.3"));
         let inner = Router::new().route("/v2/{*rest}", any(async || ""));
-        let router = front(inner, Arc::new(RequestIds::new(1)), metrics.requests());
+        let router = front(inner, Arc::new(RequestIds::new(1)), metrics.requests(), Arc::default());
         let page = metrics_router(Arc::clone(&metrics));
         let methods = ["GET", "PUT", "BREW", "X-1"].map(|method| method.parse::<Method>().expect("a method"));
         for method in &methods {
@@ -337,6 +355,7 @@ mod tests {
             duration: Duration::from_millis(3),
             cache: Some(CacheStatus::Stale),
             door: Some("root"),
+            decision: Some(Decision { action: "pull", outcome: "allowed" }),
         };
         metrics.requests().count(&request);
         let router = metrics_router(metrics);
@@ -350,6 +369,7 @@ mod tests {
             "entrepot_http_received_bytes_total 5",
             r#"entrepot_cache_answers_total{result="stale"} 1"#,
             r#"entrepot_proxied_requests_total{door="root"} 1"#,
+            r#"entrepot_access_decisions_total{action="pull",outcome="allowed"} 1"#,
             "entrepot_http_connections_open 1",
             "entrepot_http_connections_refused_total 1",
             "entrepot_fills_running 3",

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::reply::Reply;
 use crate::seen::Seen;
+use crate::users::Users;
 
 /// What the fake upstream wants to see before it answers.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub enum Auth {
         /// The user and the password that the token endpoint wants, or the password as the refresh token of a form; everyone gets a token when `None`.
         account: Option<(String, String)>,
     },
+    /// Users of its own, each with repositories that he may pull from.
+    Users(Users),
 }
 
 impl Auth {
@@ -49,6 +52,7 @@ impl Auth {
     pub(crate) fn refuse(&self, seen: &Seen, own_url: &str, oldest_token: usize) -> Option<Reply> {
         let challenge = match self {
             Self::Open => return None,
+            Self::Users(users) => return users.refuse(seen, own_url),
             Self::Basic { username, password } => {
                 if seen.header("authorization") == Some(&basic(username, password)) {
                     return None;
@@ -73,6 +77,9 @@ impl Auth {
 
     /// The answer of the token endpoint; `number` counts the tokens.
     pub(crate) fn issue(&self, seen: &Seen, number: usize) -> Reply {
+        if let Self::Users(users) = self {
+            return users.issue(seen, number);
+        }
         if let Self::Bearer { account: Some((username, password)), .. } = self
             && seen.header("authorization") != Some(&basic(username, password))
             && !(seen.is_post() && seen.parameters("refresh_token") == [password.as_str()])
@@ -85,7 +92,7 @@ impl Auth {
     }
 }
 
-fn basic(username: &str, password: &str) -> String {
+pub(crate) fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }
 
@@ -98,8 +105,18 @@ fn is_token_for(token: &str, scope: Option<&str>, oldest: usize) -> bool {
 
 /// The scope that a request needs; none for `/v2/`.
 fn scope_of(seen: &Seen) -> Option<String> {
+    repository_of(seen).map(pull_scope)
+}
+
+/// The scope that lets its holder pull from a repository.
+pub(crate) fn pull_scope(repository: &str) -> String {
+    format!("repository:{repository}:pull")
+}
+
+/// The repository that a request is about; none for `/v2/`.
+pub(crate) fn repository_of(seen: &Seen) -> Option<&str> {
     let path = seen.path.strip_prefix("/v2/")?;
     let kinds = ["/manifests/", "/blobs/", "/tags/", "/referrers/"];
     let end = kinds.into_iter().filter_map(|kind| path.rfind(kind)).max()?;
-    Some(format!("repository:{}:pull", &path[..end]))
+    Some(&path[..end])
 }

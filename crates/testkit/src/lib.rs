@@ -29,6 +29,7 @@ mod reply;
 mod rule;
 mod seen;
 mod server;
+mod users;
 
 pub use auth::Auth;
 pub use authority::{Authority, Certificate, ClientCertificates};
@@ -40,3 +41,4 @@ pub use proxy::FakeProxy;
 pub use reply::Reply;
 pub use rule::RuleBuilder;
 pub use seen::Seen;
+pub use users::Users;

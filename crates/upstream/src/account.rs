@@ -105,5 +105,6 @@ pub(crate) fn is_same_account(one: &UpstreamConfig, other: &UpstreamConfig) -> b
     one.username == other.username
         && password(one) == password(other)
         && one.credential_helper == other.credential_helper
+        && one.is_asked_as_caller == other.is_asked_as_caller
         && certificate(one) == certificate(other)
 }

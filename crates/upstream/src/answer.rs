@@ -40,6 +40,11 @@ impl Answer {
         self.response.headers().get(CONTENT_TYPE)?.to_str().ok()?.parse().ok()
     }
 
+    /// Whether it is a web page, which is content of no kind.
+    pub(crate) fn is_page(&self) -> bool {
+        self.media_type().is_some_and(|media_type| media_type.as_str() == "text/html")
+    }
+
     /// The answer when it is a success, and otherwise what it means.
     pub(crate) async fn success(self, timeouts: &Timeouts) -> Result<Self, Error> {
         if self.status().is_success() { Ok(self) } else { Err(self.refusal(timeouts).await) }
@@ -58,8 +63,7 @@ impl Answer {
 
     /// The whole body of at most `size_max` bytes. Ends the turn of the question, so that the next page has one to wait for.
     pub(crate) async fn document(&mut self, size_max: usize, timeouts: &Timeouts) -> Result<Bytes, Error> {
-        let is_page = self.media_type().is_some_and(|media_type| media_type.as_str() == "text/html");
-        if is_page {
+        if self.is_page() {
             return Err(self.invalid(ContentError::WebPage));
         }
         let document = body::document(&mut self.response, size_max, timeouts.document, &self.history).await;

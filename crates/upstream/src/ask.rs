@@ -35,6 +35,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) known: Option<&'a Digest>,
     /// Whether the answer may take minutes.
     pub(crate) kind: Kind,
+    /// Whether what the account may is asked anew, so that no token from before speaks for it.
+    pub(crate) is_afresh: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -44,7 +46,17 @@ impl<'a> Ask<'a> {
         path: String,
         accept: &'static str,
     ) -> Self {
-        Self { method, repository, path, query: None, accept, range: None, known: None, kind: Kind::Short }
+        Self {
+            method,
+            repository,
+            path,
+            query: None,
+            accept,
+            range: None,
+            known: None,
+            kind: Kind::Short,
+            is_afresh: false,
+        }
     }
 
     fn headers(&self) -> HeaderMap {
@@ -157,7 +169,7 @@ impl Remote {
         url: &Url,
         history: &mut History,
     ) -> Result<(Response, bool), Error> {
-        let authorization = self.authorization(&ask.repository.name, history).await?;
+        let authorization = self.authorization(&ask.repository.name, ask.is_afresh, history).await?;
         let response = self.send(ask, url, authorization.as_ref(), history).await?;
         let had_password = matches!(authorization, Some(Authorization::Basic(_)));
         if response.status() != StatusCode::UNAUTHORIZED {

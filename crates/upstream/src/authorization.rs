@@ -96,10 +96,12 @@ impl Authorization {
 impl Remote {
     /// What a request for `repository` is sent with at first: what the remote is known to want.
     ///
-    /// With an account the remote is asked at `/v2/` first: mixed registries let an anonymous request pass as such.
+    /// With an account the remote is asked at `/v2/` first: mixed registries let an anonymous request pass as such. Asked `is_afresh`,
+    /// no token is used that was there before.
     pub(crate) async fn authorization(
         &self,
         repository: &RepositoryName,
+        is_afresh: bool,
         history: &mut History,
     ) -> Result<Option<Authorization>, Error> {
         if self.has_account() && !self.wanted().is_pinged {
@@ -115,6 +117,29 @@ impl Remote {
             Some(Scheme::Bearer { realm, service, scope }) => {
                 let scope = scope.unwrap_or_else(|| pull_scope(repository.as_str()));
                 let key = self.key(realm, service, Some(scope), history).await?;
+                let refused = if is_afresh { self.tokens().held(&key) } else { None };
+                self.token(key, refused.as_ref(), history).await.map(Some)
+            }
+        }
+    }
+
+    /// What proves to the remote that the account is good, for no repository; `None` when it wants no account, and so knows none.
+    pub(crate) async fn proof_of_account(&self, history: &mut History) -> Result<Option<Authorization>, Error> {
+        self.learn_from_ping(history).await?;
+        if let Some(status @ (408 | 429 | 500..)) = history.status {
+            return Err(Error::Unavailable { history: Box::new(history.clone()), status, retry_after: None });
+        }
+        let scheme = self.wanted().scheme.clone();
+        match scheme {
+            None => Ok(None),
+            // What answers anybody at `/v2/` would answer any password there.
+            Some(Scheme::Basic) if history.status != Some(401) => Ok(None),
+            Some(Scheme::Basic) => {
+                let login = self.login(history).await?;
+                Ok(login.map(|login| Authorization::Basic(login.credentials.header())))
+            }
+            Some(Scheme::Bearer { realm, service, .. }) => {
+                let key = self.key(realm, service, None, history).await?;
                 self.token(key, None, history).await.map(Some)
             }
         }
@@ -176,7 +201,7 @@ impl Remote {
             return Ok(None);
         }
         self.learn_from_ping(history).await?;
-        self.authorization(repository, history).await
+        self.authorization(repository, false, history).await
     }
 
     /// Learns what is wanted from `/v2/`, whatever its status. Its scope is a placeholder at many and ignored.

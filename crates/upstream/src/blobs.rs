@@ -17,7 +17,7 @@ use crate::remote::Remote;
 use crate::turns::{Kind, Turn};
 use crate::via::RemoteRepository;
 
-const ACCEPT_BLOBS: &str = "*/*";
+pub(crate) const ACCEPT_BLOBS: &str = "*/*";
 
 /// The bytes of a blob as they come. After an error nothing follows.
 pub type BlobBody = BoxStream<'static, Result<Bytes, Error>>;

@@ -23,6 +23,8 @@ use crate::retry_after::retry_after;
 #[derive(Debug)]
 pub(crate) struct Circuit {
     remote: Arc<str>,
+    /// The circuit of the remote, where this one is of one account there: then it knows of that account's rate limit alone.
+    of_all: Option<Arc<Self>>,
     inner: Mutex<Inner>,
     /// Wakes those who wait for their turn, since there will be none.
     suspensions: Notify,
@@ -74,17 +76,24 @@ pub(crate) struct Probe {
 impl Circuit {
     pub(crate) fn new(remote: Arc<str>) -> Self {
         let inner = Inner { state: State::Asked { failures: 0 }, probes: 0, suspensions: 0 };
-        Self { remote, inner: Mutex::new(inner), suspensions: Notify::new() }
+        Self { remote, of_all: None, inner: Mutex::new(inner), suspensions: Notify::new() }
+    }
+
+    /// The circuit of one account of a remote. A 429 to it suspends nobody else: it may be for that account's budget or wrong
+    /// passwords. Everything else that happens says something about the remote.
+    pub(crate) fn of_account(of_all: &Arc<Self>) -> Self {
+        Self { of_all: Some(Arc::clone(of_all)), ..Self::new(Arc::clone(&of_all.remote)) }
     }
 
     /// Why the remote is not asked now; `None` when it is, or when somebody may find out whether it is back.
     pub(crate) fn suspended(&self) -> Option<Suspended> {
-        self.lock().suspended()
+        self.lock().suspended().or_else(|| self.of_all.as_ref()?.suspended())
     }
 
     /// Resolves with the next suspension after this call.
     pub(crate) fn next_suspension(&self) -> Notified<'_> {
-        self.suspensions.notified()
+        // Whoever waits while its own account is suspended finds that out when its turn comes.
+        self.of_all.as_ref().map_or(&self.suspensions, |of_all| &of_all.suspensions).notified()
     }
 
     /// How often the remote was suspended so far.
@@ -98,6 +107,9 @@ impl Circuit {
         if let Some(suspended) = inner.suspended() {
             return Err(suspended);
         }
+        if let Some(of_all) = &self.of_all {
+            return of_all.admit();
+        }
         let number = inner.probes + 1;
         let State::Failing { window, until, probe, .. } = &mut inner.state else { return Ok(None) };
         // What the others are told meanwhile.
@@ -109,6 +121,15 @@ impl Circuit {
 
     /// Notes what became of a request to the remote or its token endpoint.
     pub(crate) fn note(&self, sent: &Result<Response, Error>) {
+        match (outcome(sent), &self.of_all) {
+            (Some(Outcome::RateLimited(wait)), Some(of_all)) => {
+                self.note_rate_limit(wait);
+                of_all.note_success();
+                return;
+            }
+            (_, Some(of_all)) => return of_all.note(sent),
+            (_, None) => {}
+        }
         match outcome(sent) {
             Some(Outcome::Success) => self.note_success(),
             Some(Outcome::RateLimited(wait)) => self.note_rate_limit(wait),

@@ -30,10 +30,12 @@ mod error;
 mod handshake;
 mod history;
 mod limits;
+mod login;
 mod manifests;
 mod mirror_places;
 mod mirrors;
 mod pages;
+mod permission;
 mod rate_limit;
 mod reach;
 mod referrers;
@@ -50,7 +52,7 @@ mod via;
 
 pub use address::is_public;
 pub use blobs::{BlobBody, BlobFrom, BlobResponse};
-pub use caller::CallerCredentials;
+pub use caller::{CallerCredentials, CallerKey};
 pub use config::{
     ClientCertificate, ConfigError, CredentialHelper, Hosts, Lookup, Mirror, REQUESTS_MAX_DEFAULT, RemotesConfig,
     Timeouts, UpstreamConfig,
@@ -61,6 +63,7 @@ pub use handshake::{Handshake, HandshakeStep};
 pub use history::{History, PassedOver, RedactedUrl, Reported};
 pub use manifests::{FetchedManifest, ManifestHead};
 pub use mirrors::ServedBy;
+pub use permission::Wish;
 pub use rate_limit::RateLimit;
 pub use remote::{Remote, RemoteState};
 pub use remotes::{Remotes, ResolveError};

@@ -114,3 +114,13 @@ pub(crate) const IDLE_CONNECTIONS_MAX: usize = 16;
 
 /// How long a connection is kept idle.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Accounts of callers that are remembered for one upstream, each with its tokens. Beyond, the one used longest ago is forgotten,
+/// and has to fetch its tokens again.
+pub(crate) const CALLERS_MAX: usize = 1024;
+
+/// How long the account of a caller is kept in memory after its last use.
+pub(crate) const CALLER_IDLE_MAX: Duration = Duration::from_mins(5);
+
+/// How often unused accounts of callers are looked for: one is out of memory this long after its time at the latest.
+pub(crate) const CALLER_SWEEP_INTERVAL: Duration = Duration::from_mins(1);

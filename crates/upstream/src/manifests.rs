@@ -15,7 +15,7 @@ use crate::via::RemoteRepository;
 
 /// Every type that can be stored, in one list. Never the client's own: a narrow one makes some registries convert
 /// the manifest, and the cache would hold what others did not ask for.
-const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json, \

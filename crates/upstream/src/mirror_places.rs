@@ -81,7 +81,7 @@ fn remote(itself: &Remote, url: &Url, has_prefix: bool, trusted: Vec<TrustedHost
         reach,
         account: Account::Anonymous,
         has_certificate: false,
-        is_asked_as_caller: false,
+        callers: None,
         requests_max: REQUESTS_MAX_DEFAULT,
     };
     Ok(Remote::new(identity, itself.shared_connections()))

@@ -41,6 +41,11 @@ impl Place {
         self.remote.name()
     }
 
+    /// Whether it is asked with an account.
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.remote.has_credentials()
+    }
+
     fn is_trusted(&self) -> bool {
         let until = *self.set_aside_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_none_or(|until| until <= Instant::now())

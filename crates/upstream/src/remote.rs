@@ -9,7 +9,8 @@ use http::HeaderMap;
 use url::{Host, Url};
 
 use crate::account::Account;
-use crate::authorization::Wanted;
+use crate::authorization::{Credentials, Wanted};
+use crate::caller::{CallerCredentials, CallerKey, Callers};
 use crate::circuit::{Circuit, Suspended};
 use crate::config::Timeouts;
 use crate::connections::Connections;
@@ -24,6 +25,9 @@ use crate::turns::Turns;
 pub(crate) const DOCKER_HUB: [&str; 4] =
     ["docker.io", "registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"];
 
+/// Where Docker Hub has what it calls by one component.
+pub(crate) const HUB_LIBRARY: &str = "library";
+
 /// A registry that content is pulled from.
 ///
 /// Learns how it wants to be asked from its first challenge, keeps its tokens, and never holds content. Shared by
@@ -32,16 +36,20 @@ pub struct Remote {
     name: Arc<str>,
     origin: String,
     is_docker_hub: bool,
-    reach: Reach,
+    reach: Arc<Reach>,
     account: Account,
     has_certificate: bool,
     is_asked_as_caller: bool,
+    /// The views of those who come with an account of theirs; `None` where nobody is asked for one, and in a view.
+    callers: Option<Callers>,
+    /// Whose view it is.
+    caller: Option<CallerKey>,
     connections: Arc<Connections>,
     tokens: TokenCache,
-    wanted: Mutex<Wanted>,
+    wanted: Arc<Mutex<Wanted>>,
     rate_limit: Mutex<Option<RateLimit>>,
     circuit: Arc<Circuit>,
-    turns: Turns,
+    turns: Arc<Turns>,
     /// Set once, when all remotes are there. Two that mirror each other keep each other in memory, which is where listed
     /// remotes stay anyway.
     mirrors: OnceLock<Vec<Arc<Place>>>,
@@ -56,7 +64,8 @@ pub(crate) struct Identity {
     pub(crate) account: Account,
     /// Whether it may see a client certificate.
     pub(crate) has_certificate: bool,
-    pub(crate) is_asked_as_caller: bool,
+    /// The views of callers, where it is asked with their accounts.
+    pub(crate) callers: Option<Callers>,
     pub(crate) requests_max: usize,
 }
 
@@ -81,24 +90,50 @@ pub struct RemoteState {
 
 impl Remote {
     pub(crate) fn new(identity: Identity, connections: Arc<Connections>) -> Self {
-        let Identity { name, origin, is_docker_hub, reach, account, has_certificate, is_asked_as_caller, requests_max } =
-            identity;
-        let (tokens, wanted, rate_limit) = (TokenCache::default(), Mutex::default(), Mutex::default());
-        let (circuit, turns) = (Arc::new(Circuit::new(Arc::clone(&name))), Turns::new(requests_max));
+        let Identity { name, origin, is_docker_hub, reach, account, has_certificate, callers, requests_max } = identity;
+        let (tokens, wanted, rate_limit) = (TokenCache::default(), Arc::default(), Mutex::default());
+        let (circuit, turns) = (Arc::new(Circuit::new(Arc::clone(&name))), Arc::new(Turns::new(requests_max)));
         Self {
             name,
             origin,
             is_docker_hub,
-            reach,
+            reach: Arc::new(reach),
             account,
             has_certificate,
-            is_asked_as_caller,
+            is_asked_as_caller: callers.is_some(),
+            callers,
+            caller: None,
             connections,
             tokens,
             wanted,
             rate_limit,
             circuit,
             turns,
+            mirrors: OnceLock::new(),
+        }
+    }
+
+    /// This remote as somebody sees it who has an account there: with tokens and a budget of his own, over the same connections.
+    /// When it keeps failing, it does so for everybody; the patience that it asks of one account is that account's.
+    pub(crate) fn seen_by(&self, credentials: &CallerCredentials, caller: Option<CallerKey>) -> Self {
+        let account = Credentials { username: credentials.user.clone(), password: credentials.password.clone() };
+        Self {
+            name: Arc::clone(&self.name),
+            origin: self.origin.clone(),
+            is_docker_hub: self.is_docker_hub,
+            reach: Arc::clone(&self.reach),
+            account: Account::Fixed(account),
+            has_certificate: self.has_certificate,
+            is_asked_as_caller: self.is_asked_as_caller,
+            callers: None,
+            caller,
+            connections: Arc::clone(&self.connections),
+            tokens: TokenCache::default(),
+            wanted: Arc::clone(&self.wanted),
+            rate_limit: Mutex::default(),
+            circuit: Arc::new(Circuit::of_account(&self.circuit)),
+            turns: Arc::clone(&self.turns),
+            // None: a mirror does not know who may pull what.
             mirrors: OnceLock::new(),
         }
     }
@@ -132,6 +167,15 @@ impl Remote {
         self.is_asked_as_caller
     }
 
+    /// Whose account it is asked with, in a view of [`Self::for_caller`]; `None` where it is its own, or nobody's.
+    pub const fn caller(&self) -> Option<CallerKey> {
+        self.caller
+    }
+
+    pub(crate) const fn callers(&self) -> Option<&Callers> {
+        self.callers.as_ref()
+    }
+
     /// The names of its mirrors, in the order in which they are asked.
     pub fn mirror_names(&self) -> Vec<&str> {
         self.mirrors().iter().map(|mirror| mirror.name()).collect()
@@ -143,7 +187,7 @@ impl Remote {
             return name.clone();
         }
         // A name too long to be put below `library` cannot exist there; asked as it is, it is not found.
-        name.below("library").unwrap_or_else(|_| name.clone())
+        name.below(HUB_LIBRARY).unwrap_or_else(|_| name.clone())
     }
 
     /// What the remote last said is left of its budget of pulls; `None` when it never did, or so long ago that its window
@@ -185,7 +229,7 @@ impl Remote {
         self.is_docker_hub
     }
 
-    pub(crate) const fn reach(&self) -> &Reach {
+    pub(crate) fn reach(&self) -> &Reach {
         &self.reach
     }
 
@@ -195,6 +239,11 @@ impl Remote {
 
     pub(crate) const fn has_account(&self) -> bool {
         !self.account.is_anonymous()
+    }
+
+    /// Whether an account is used to pull from it, here or at a mirror.
+    pub(crate) fn may_be_private(&self) -> bool {
+        self.has_credentials() || self.mirrors().iter().any(|mirror| mirror.has_credentials())
     }
 
     pub(crate) fn mirrors(&self) -> &[Arc<Place>] {
@@ -211,11 +260,11 @@ impl Remote {
         &self.tokens
     }
 
-    pub(crate) const fn wanted_lock(&self) -> &Mutex<Wanted> {
+    pub(crate) fn wanted_lock(&self) -> &Mutex<Wanted> {
         &self.wanted
     }
 
-    pub(crate) const fn turns(&self) -> &Turns {
+    pub(crate) fn turns(&self) -> &Turns {
         &self.turns
     }
 

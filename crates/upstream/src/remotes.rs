@@ -7,18 +7,21 @@ use entrepot_oci::RepositoryName;
 use url::{Host, Url};
 
 use crate::account::{Account, is_same_account};
+use crate::caller::Callers;
 use crate::config::{ConfigError, Hosts, REQUESTS_MAX_DEFAULT, RemotesConfig, UpstreamConfig};
 use crate::connections::{Connections, Foundation};
 use crate::limits::UNLISTED_REMOTES_MAX;
 use crate::mirror_places::places;
 use crate::reach::{Reach, TrustedHost};
-use crate::remote::{DOCKER_HUB, Identity, Remote, origin};
+use crate::remote::{DOCKER_HUB, HUB_LIBRARY, Identity, Remote, origin};
 
 /// All remotes: those that the operator lists, and those that clients name.
 #[derive(Debug)]
 pub struct Remotes {
     hosts: Hosts,
     listed: HashMap<String, Arc<Remote>>,
+    /// Those that are asked with the account of whoever asks us, as they are listed.
+    asked_as_caller: Vec<Arc<Remote>>,
     unlisted: Mutex<Unlisted>,
     connections: Arc<Connections>,
 }
@@ -89,7 +92,9 @@ impl Remotes {
         for upstream in &upstreams {
             listed[&upstream.name].set_mirrors(places(upstream, &listed)?);
         }
-        Ok(Self { hosts, listed, unlisted: Mutex::default(), connections })
+        let asked_as_caller = upstreams.iter().map(|upstream| &listed[&upstream.name]);
+        let asked_as_caller = asked_as_caller.filter(|remote| remote.is_asked_as_caller()).cloned().collect();
+        Ok(Self { hosts, listed, asked_as_caller, unlisted: Mutex::default(), connections })
     }
 
     /// The remote that `host`, the component behind `proxy/` in a path, stands for.
@@ -114,7 +119,7 @@ impl Remotes {
                 reach,
                 account: Account::Anonymous,
                 has_certificate: false,
-                is_asked_as_caller: false,
+                callers: None,
                 requests_max: REQUESTS_MAX_DEFAULT,
             };
             Arc::new(Remote::new(identity, Arc::clone(&self.connections)))
@@ -142,18 +147,42 @@ impl Remotes {
         }
     }
 
-    /// Every component behind `proxy/` that stands for `remote`, its name first. A public host that clients may name as well, under its
-    /// names alone.
-    pub fn names_of(&self, remote: &Remote) -> Vec<String> {
-        let listed = self.listed.iter().filter(|(_, listed)| listed.origin() == remote.origin()).map(|(name, _)| name);
-        let mut names: Vec<String> = listed.cloned().collect();
-        if remote.is_docker_hub() && names.is_empty() {
-            names.extend(DOCKER_HUB.map(str::to_owned));
+    /// Every spelling of a repository of `remote` that may stand behind `proxy/`, as [`Remote::repository`] has it there. The first one is
+    /// the same whichever of them was asked for. Those of a public host that clients may name as well are its names alone.
+    pub fn spellings(&self, remote: &Remote, repository: &RepositoryName) -> Vec<RepositoryName> {
+        let mut hosts: Vec<(&str, &Remote)> = self.of_origin(remote).map(|(host, listed)| (host, &**listed)).collect();
+        if hosts.is_empty() {
+            hosts.push((remote.name(), remote));
+            hosts.extend(DOCKER_HUB.iter().filter(|_| remote.is_docker_hub()).map(|host| (*host, remote)));
         }
-        names.retain(|name| name != remote.name());
-        names.sort_unstable();
-        names.insert(0, remote.name().to_owned());
+        // What upstreams are called comes before what they are called besides, and a whole name before a short one.
+        hosts.sort_unstable_by_key(|(host, remote)| (*host != remote.name(), *host));
+        hosts.dedup_by_key(|(host, _)| *host);
+        let mut names = Vec::new();
+        let short = repository.split_first().filter(|(first, _)| *first == HUB_LIBRARY).map(|(_, short)| short);
+        for spelling in std::iter::once(repository).chain(&short) {
+            // One place may be Docker Hub by one name and not by another: then each has its own way to shorten.
+            let leads_here = hosts.iter().filter(|(_, remote)| remote.repository(spelling) == *repository);
+            names.extend(leads_here.filter_map(|(host, _)| spelling.below(host).ok()));
+        }
         names
+    }
+
+    /// Whether what is cached from `remote` may have been fetched with an account: its own, that of a mirror, or that of another
+    /// upstream at the same place, which shares the cache.
+    pub fn may_be_private(&self, remote: &Remote) -> bool {
+        remote.may_be_private() || self.of_origin(remote).any(|(_, listed)| listed.may_be_private())
+    }
+
+    /// The listed upstreams that are where `remote` is, by each of their names.
+    fn of_origin(&self, remote: &Remote) -> impl Iterator<Item = (&str, &Arc<Remote>)> {
+        let listed = self.listed.iter().filter(move |(_, listed)| listed.origin() == remote.origin());
+        listed.map(|(host, listed)| (host.as_str(), listed))
+    }
+
+    /// The upstreams that are asked with the account of whoever asks us, in the order in which they are listed.
+    pub fn asked_as_caller(&self) -> &[Arc<Remote>] {
+        &self.asked_as_caller
     }
 
     /// The listed upstreams, each once, by name.
@@ -215,9 +244,34 @@ fn identity(upstream: &UpstreamConfig) -> Result<Identity, ConfigError> {
         reach: Reach::listed(url, trusted_hosts(upstream)?),
         account,
         has_certificate: upstream.client_certificate.is_some(),
-        is_asked_as_caller: upstream.is_asked_as_caller,
+        callers: callers(upstream)?,
         requests_max: upstream.requests_max,
     })
+}
+
+/// Where the views of callers are kept, for an upstream that is asked with their accounts.
+fn callers(upstream: &UpstreamConfig) -> Result<Option<Callers>, ConfigError> {
+    if !upstream.is_asked_as_caller {
+        return Ok(None);
+    }
+    let refused = |field, problem| Err(ConfigError::field(upstream, field, problem));
+    // What is fetched with any other right than the caller's would be cached, and say nothing of what he may.
+    if upstream.username.is_some() || upstream.password.is_some() || upstream.credential_helper.is_some() {
+        return refused("credentials", "are those of the caller, so that it must not have an account of its own");
+    }
+    if upstream.client_certificate.is_some() {
+        return refused(
+            "client_certificate",
+            "stands beside the credentials of the caller, and would speak for everybody",
+        );
+    }
+    if !upstream.mirrors.is_empty() {
+        return refused("mirrors", "stand beside the credentials of the caller, and do not know who may pull what");
+    }
+    match Callers::new() {
+        Some(callers) => Ok(Some(callers)),
+        None => refused("credentials", "cannot be used: the system gives no random numbers"),
+    }
 }
 
 /// What the operator trusts beside the upstream itself.

@@ -139,6 +139,14 @@ impl TokenCache {
         fetch.await.map(|token| Lease { token, is_fresh: true })
     }
 
+    /// The token that would be handed out by `key`.
+    pub(crate) fn held(&self, key: &TokenKey) -> Option<Token> {
+        match lock(&self.0).map.get(key)? {
+            Entry::Held { outcome: Ok(token), .. } => Some(token.clone()),
+            Entry::Held { .. } | Entry::Pending(_) => None,
+        }
+    }
+
     fn begin<F>(&self, entries: &mut Entries, key: &TokenKey, fetch: F) -> Shared<Fetch>
     where
         F: Future<Output = Result<Issued, Error>> + Send + 'static,

@@ -70,6 +70,7 @@ shutdown_timeout = "3s"
 
 [telemetry]
 metrics_listen = "off"
+log_level = "${OTHER_LOG_LEVEL:-info}"
 
 [[proxy.upstream]]
 name = "upstream.test"

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use entrepot_metadata::Timestamp;
 
-use crate::limits::{VERIFIED_TIME_MAX, VERIFIED_TOKENS_MAX};
+use crate::limits::{PROVIDER_VERIFIED_MAX, VERIFIED_TIME_MAX};
 use crate::principal::Principal;
 
 /// The SHA-256 of a token: the token itself is not kept.
@@ -36,10 +36,10 @@ impl Verified {
             return;
         }
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= VERIFIED_TOKENS_MAX {
+        if entries.len() >= PROVIDER_VERIFIED_MAX {
             entries.retain(|_, entry| entry.until > now);
         }
-        if entries.len() >= VERIFIED_TOKENS_MAX {
+        if entries.len() >= PROVIDER_VERIFIED_MAX {
             let first = entries.iter().min_by_key(|(_, entry)| entry.until).map(|(hash, _)| *hash);
             first.map(|hash| entries.remove(&hash));
         }
@@ -79,11 +79,11 @@ mod tests {
             hash[..8].copy_from_slice(&number.to_le_bytes());
             hash
         };
-        for number in 0..=VERIFIED_TOKENS_MAX {
+        for number in 0..=PROVIDER_VERIFIED_MAX {
             verified.put(hash(number), &principal, at(1_000 + i64::try_from(number).unwrap()), at(0));
         }
-        assert_eq!(verified.0.lock().unwrap().len(), VERIFIED_TOKENS_MAX);
+        assert_eq!(verified.0.lock().unwrap().len(), PROVIDER_VERIFIED_MAX);
         assert_eq!(verified.get(&hash(0), at(0)), None, "the one that ends first went");
-        assert!(verified.get(&hash(VERIFIED_TOKENS_MAX), at(0)).is_some());
+        assert!(verified.get(&hash(PROVIDER_VERIFIED_MAX), at(0)).is_some());
     }
 }

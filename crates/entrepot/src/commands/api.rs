@@ -142,7 +142,8 @@ impl Api {
         if let Some(url) = server {
             return Ok(Self::running(url.clone(), true));
         }
-        match assemble(blueprint(configuration)).await {
+        let blueprint = blueprint(configuration).map_err(ApiError::Assemble)?;
+        match assemble(blueprint).await {
             Ok(assembly) => Ok(Self::InProcess(Box::new(assembly))),
             Err(AssembleError::InUse { .. }) if configuration.server.listen.port() == 0 => Err(ApiError::PortUnknown),
             Err(AssembleError::InUse { .. }) => Ok(Self::running(ServerUrl::of(configuration.server.listen), false)),

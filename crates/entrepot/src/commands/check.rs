@@ -3,7 +3,7 @@
 use super::folders;
 use super::upstreams;
 use super::{CommandError, Outcome, Screen};
-use crate::config::Configuration;
+use crate::config::{Configuration, user_names};
 
 /// What was found out about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,12 @@ pub(super) async fn check(
 ) -> Result<Outcome, CommandError> {
     writeln!(screen.out, "{}", configuration.describe())?;
     let mut findings = folders::check(configuration);
+    findings.extend(users(configuration));
+    findings.extend(configuration.warnings().into_iter().map(|warning| Finding {
+        verdict: Verdict::Note,
+        subject: warning.key.to_owned(),
+        text: warning.text,
+    }));
     if !is_offline {
         findings.extend(upstreams::check(configuration).await);
     }
@@ -57,4 +63,20 @@ pub(super) async fn check(
     }
     writeln!(screen.out, "\n{failures} of {} checks failed", findings.len())?;
     Ok(Outcome::Failed)
+}
+
+/// Whether the users file can be read, and how many are in it. Whether a hash can be used, the server says.
+fn users(configuration: &Configuration) -> Option<Finding> {
+    let file = &configuration.access.as_ref()?.users_file;
+    let (verdict, text) = match user_names(file) {
+        Ok(Some(users)) => (Verdict::Well, format!("{}, users: {}", file.display(), users.len())),
+        Ok(None) => {
+            (Verdict::Note, format!("there is no {}: nobody has a password; entrepot user add", file.display()))
+        }
+        Err(error) => {
+            let text = format!("{} cannot be read: {error}; give the user of the server the right to", file.display());
+            (Verdict::Failed, text)
+        }
+    };
+    Some(Finding { verdict, subject: "access.users_file".to_owned(), text })
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::api::ApiError;
+use super::users::UserError;
 use crate::serve::ServeError;
 
 /// Why a command could not be carried out.
@@ -15,6 +16,9 @@ pub enum CommandError {
     /// Nobody could be asked, or the question was refused.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// A user cannot be changed as it was told.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// What the command has to tell cannot be written.
     #[error("cannot write what there is to tell")]
     Write(#[from] io::Error),

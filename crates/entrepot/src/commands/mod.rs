@@ -9,8 +9,11 @@ mod error;
 mod fields;
 mod folders;
 mod limits;
+mod password;
 mod table;
 mod upstreams;
+mod users;
+mod users_file;
 mod warm;
 
 use std::io::Write;
@@ -21,6 +24,9 @@ use serde_json::{Value, json};
 
 pub use self::api::ApiError;
 pub use self::error::CommandError;
+pub use self::password::PromptError;
+pub use self::users::UserError;
+pub use self::users_file::UsersFileError;
 
 use self::api::{Answer, Api};
 use self::fields::Field;
@@ -62,6 +68,7 @@ pub async fn run(
         Command::Refresh(one) => refresh(configuration, one, screen).await,
         Command::Purge(one) => cache::purge(configuration, one, screen).await,
         Command::Warm(arguments) => warm::warm(configuration, arguments, screen).await,
+        Command::User(command) => users::user(configuration, command, screen).await,
         Command::Cache(CacheCommand::Ls { repository, api }) => {
             cache::ls(configuration, repository.as_deref(), api, screen).await
         }

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::check::{Finding, Verdict};
 use crate::config::Configuration;
-use crate::serve::blueprint;
+use crate::serve::remotes;
 
 /// What is asked for: something that nobody has, so that the answer is short and no pull is counted.
 const REPOSITORY: &str = "entrepot/check";
@@ -18,7 +18,7 @@ const TAG: &str = "entrepot-check";
 
 /// Every listed upstream, all at once.
 pub(super) async fn check(configuration: &Configuration) -> Vec<Finding> {
-    let remotes = match Remotes::new(blueprint(configuration).remotes) {
+    let remotes = match Remotes::new(remotes(configuration)) {
         Ok(remotes) => remotes,
         Err(error) => {
             let text = format!("cannot be used: {}", with_causes(&error));

@@ -64,6 +64,25 @@ pub(crate) fn credential_helper(resolver: &mut Resolver<'_>, written: &WrittenUp
     Some(CredentialHelper { command: command.clone(), lifetime })
 }
 
+/// Whether callers come with their own account, in place of one of the server.
+pub(crate) fn is_of_caller(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> bool {
+    let path = "proxy.upstream.credentials";
+    let Some(credentials) = &written.credentials else { return false };
+    let is_caller = resolver.parsed(path, &written.credentials, false, |text| (text == "caller").then_some(true));
+    let others = [
+        ("username", written.username.is_some()),
+        ("password", written.password.is_some()),
+        ("password_file", written.password_file.is_some()),
+        ("password_env", written.password_env.is_some()),
+        ("credential_helper", written.credential_helper.is_some()),
+    ];
+    if let Some((other, _)) = others.into_iter().find(|(_, is_written)| *is_written) {
+        let place = resolver.place(credentials.span().start);
+        resolver.add(place, path, ProblemKind::CallerBesideAccount { other });
+    }
+    is_caller
+}
+
 /// The password, from the one place that is written.
 pub(crate) fn password(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> Option<SecretString> {
     let places = [

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Place, Problem, ProblemKind};
-use super::keys::{self, Form, KEYS, Key, TABLES};
+use super::keys::{self, Form, Key, TABLES};
 use super::limits::REPEATED_VALUE_MAX;
 
 /// How many letters may be wrong in a key that is still recognised.
@@ -77,6 +77,7 @@ impl Check<'_> {
             // A number beyond 64 bits is none that any key allows; refuse it here, where it is known where it stands.
             (Form::Integer, DeValue::Integer(number)) => i64::from_str_radix(number.as_str(), number.radix()).is_ok(),
             (Form::Texts, DeValue::Array(list)) => list.iter().all(|one| one.get_ref().is_str()),
+            (Form::TextTable, DeValue::Table(table)) => table.iter().all(|(_, one)| one.get_ref().is_str()),
             _ => false,
         };
         if !is_right {
@@ -95,13 +96,13 @@ impl Check<'_> {
 fn similar(path: &str) -> Option<&'static str> {
     let name = path.rsplit_once('.').map_or(path, |(_, name)| name);
     let tables = TABLES.iter().map(|table| table.path).filter(|path| !path.is_empty());
-    let paths = KEYS.iter().map(|key| key.path).chain(tables);
+    let paths = keys::keys().map(|key| key.path).chain(tables);
     let nearest = paths
         .map(|known| (strsim::damerau_levenshtein(known, path), known))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| *distance <= TYPING_ERRORS_MAX);
     let by_name =
-        || KEYS.iter().find(|key| strsim::damerau_levenshtein(key.name(), name) <= usize::from(name.len() > 4));
+        || keys::keys().find(|key| strsim::damerau_levenshtein(key.name(), name) <= usize::from(name.len() > 4));
     nearest.map(|(_, known)| known).or_else(|| by_name().map(|key| key.path))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{KEYS, TABLES};
+use super::keys::{self, TABLES};
 
 /// The page of the documentation that lists every key.
 pub fn documentation() -> String {
@@ -28,7 +28,7 @@ pub fn documentation() -> String {
         };
         // Writing to a string cannot fail.
         let _ = write!(page, "\n## {heading}\n\n{}\n", table.meaning);
-        for key in KEYS.iter().filter(|key| key.table() == table.path) {
+        for key in keys::keys().filter(|key| key.table() == table.path) {
             let _ = write!(
                 page,
                 "\n### `{}`\n\n{}\n\n- allowed: {}\n- default: {}\n- example: `{} = {}`\n",

@@ -181,15 +181,20 @@ pub enum ProblemKind {
     },
     /// Other machines could reach the server and nothing says what they may do.
     #[error(
-        "is {listen}, which other machines can reach, and nothing says what they may do there\n\
-         \n  to let everyone who can reach it push, pull and delete, write\n\
-         \n      [access]\n      anonymous = \"full\"\n\
-         \n  otherwise listen on this machine only: listen = \"127.0.0.1:{}\"",
-        listen.port()
+        "is {found}, and nothing says who may do what there\n\
+         \n  for users with passwords, and nobody else, write\n\
+         \n      [access]\n      anonymous = \"none\"\n\
+         \n      [[access.rule]]\n      principals = [\"authenticated\"]\n      actions = [\"pull\", \"push\", \"catalog\"]\n\
+         \n  and make a user with `entrepot user add NAME`\n\
+         \n  anonymous = \"pull\" lets everybody pull as well, and anonymous = \"full\" lets everybody do everything\n\
+         \n  otherwise let this machine alone reach the server: listen = \"127.0.0.1:{port}\", without public_url and \
+         trusted_proxies"
     )]
     OpenWithoutAccess {
-        /// The address.
-        listen: SocketAddr,
+        /// By what other machines can reach it.
+        found: String,
+        /// The port that it listens on.
+        port: u16,
     },
     /// Two listeners on one address.
     #[error("is {address}, where `{other}` listens too: give one of them another port")]
@@ -304,14 +309,59 @@ pub enum ProblemKind {
         /// Only listed upstreams may be asked.
         is_listed_only: bool,
     },
-    /// Two rules of one name.
-    #[error("is {name:?}, which is the name of the rule in line {line} too")]
-    DuplicateRule {
+    /// Two things of one kind and name.
+    #[error("is {name:?}, which is the name of the {what} in line {line} too")]
+    DuplicateName {
         /// The name.
         name: String,
+        /// What has it.
+        what: &'static str,
         /// The line of the other one.
         line: usize,
     },
+    /// A group that is not there.
+    #[error("is {found}, and there is no [[access.group]] of this name{}", there_are(known))]
+    UnknownGroup {
+        /// What is written.
+        found: String,
+        /// The names of those that are there.
+        known: Vec<String>,
+    },
+    /// An identity provider that is not there.
+    #[error("is {found}, and there is no [[access.oidc]] of the name {name:?}{}", there_are(known))]
+    UnknownProvider {
+        /// What is written.
+        found: String,
+        /// The name of the provider in it.
+        name: String,
+        /// The names of those that are there.
+        known: Vec<String>,
+    },
+    /// An upstream that is not there, or that does not know its own users.
+    #[error(
+        "is {found}, and there is no [[proxy.upstream]] of the name {name:?} with credentials = \"caller\"{}",
+        there_are(known)
+    )]
+    UnknownCallerUpstream {
+        /// What is written.
+        found: String,
+        /// The name of the upstream in it.
+        name: String,
+        /// The names of those that are there.
+        known: Vec<String>,
+    },
+    /// An account of the server, where callers come with their own.
+    #[error("is written beside `{other}`: either the server has an account there, or its callers have theirs")]
+    CallerBesideAccount {
+        /// The other key.
+        other: &'static str,
+    },
+    /// Callers should come with their own account, and nobody asks them who they are.
+    #[error(
+        "needs callers who say who they are: write an [access] table with anonymous = \"none\" or \"pull\"; otherwise what one of \
+         them may pull is everybody's"
+    )]
+    CallerWithoutAccess,
     /// Room would be made to a mark that is not below the one at which it begins.
     #[error("is {low}%, which is not below `proxy.size_high`, {high}%")]
     MarksCrossed {
@@ -323,6 +373,10 @@ pub enum ProblemKind {
     /// An exception that makes none.
     #[error("says nothing: write at least one of fresh_for, stale_for and on_upstream_404")]
     FreshnessSaysNothing,
+}
+
+fn there_are(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; there are: {}", names.join(", ")) }
 }
 
 fn no_host(is_listed_only: bool) -> &'static str {

@@ -7,22 +7,29 @@
 //!
 //! This is the only place that reads the environment, and it is handed it.
 
+mod access;
 mod account;
 mod check;
 mod documentation;
 mod error;
+mod issuers;
 mod keys;
 mod limits;
 mod mirrors;
 mod pem;
+mod principals;
 mod proxy;
 mod report;
 mod resolve;
 mod rules;
+mod server;
 mod show;
+mod show_access;
 mod show_proxy;
 mod upstream;
+mod users_file;
 pub(crate) mod value;
+mod warnings;
 mod written;
 
 use std::fs::File;
@@ -35,11 +42,15 @@ use entrepot_registry::ProxySettings;
 use entrepot_upstream::{Hosts, UpstreamConfig};
 use serde::Deserialize;
 
+pub use self::access::AccessConfiguration;
+pub(crate) use self::access::USERS_FILE;
 pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
 use self::limits::CONFIGURATION_BYTES_MAX;
 use self::resolve::{Resolver, resolve};
 pub(crate) use self::upstream::DOCKER_HUB;
+pub(crate) use self::users_file::{user_names, users_text};
+pub use self::warnings::Warning;
 use self::written::Written;
 
 /// The file that is read when none is named.
@@ -58,9 +69,9 @@ pub struct Configuration {
     pub proxy_storage: PathBuf,
     /// `[server]`
     pub server: ServerConfiguration,
-    /// What callers without credentials may do. `None`: not written down, which means everything, and then the
-    /// listener is on a loopback address.
-    pub anonymous: Option<Anonymous>,
+    /// `[access]`. `None`: not written down, which means that everybody may everything, and then the listener is on a
+    /// loopback address.
+    pub access: Option<AccessConfiguration>,
     /// `[proxy]`
     pub proxy: ProxyConfiguration,
     /// `[telemetry]`
@@ -92,6 +103,48 @@ pub struct ServerConfiguration {
     pub upload_expiry: Duration,
     /// Bytes of the largest blob that can be pushed; no limit when `None`.
     pub blob_size_max: Option<u64>,
+    /// Scheme, host and port by which clients reach the registry, without a slash at the end; what requests say when `None`.
+    pub public_url: Option<String>,
+    /// The reverse proxies that are believed: each an address, or one with the length of its network behind a slash.
+    pub trusted_proxies: Vec<String>,
+    /// `[server.tls]`; plain HTTP when `None`.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Where the keys and certificates of TLS are. Each of them was there and held what it should at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate with the chain behind it, absolute.
+    pub certificate: PathBuf,
+    /// Its key, absolute.
+    pub key: PathBuf,
+    /// The authorities of client certificates, absolute; without it clients are asked for none.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client may come without one.
+    pub client_certificates: ClientCertificates,
+}
+
+/// Whether a client may come without a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// It may, and can say otherwise who it is.
+    Optional,
+    /// It may not.
+    Required,
+}
+
+impl ClientCertificates {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Optional, Self::Required].into_iter().find(|word| word.as_str() == text)
+    }
 }
 
 impl Default for ServerConfiguration {
@@ -102,15 +155,11 @@ impl Default for ServerConfiguration {
             shutdown_timeout: Duration::from_secs(30),
             upload_expiry: Duration::from_hours(7 * 24),
             blob_size_max: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            tls: None,
         }
     }
-}
-
-/// What callers without credentials may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anonymous {
-    /// Everything.
-    Full,
 }
 
 /// Pulling through from other registries.

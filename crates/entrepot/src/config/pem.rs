@@ -1,4 +1,4 @@
-//! Certificates and keys in files. What is in them is read by the client of other registries; here it is made sure that there is something.
+//! Certificates and keys in files. What is in them is read by whoever uses them; here it is made sure that there is something.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,6 +23,13 @@ pub(crate) fn certificates(resolver: &mut Resolver<'_>, path: &'static str, writ
     pem(resolver, path, written.as_ref()?, ("certificate", CERTIFICATE_MARK)).map(String::into_bytes)
 }
 
+/// Makes sure that a file has a private key in it.
+pub(crate) fn private_key(resolver: &mut Resolver<'_>, path: &'static str, written: &Text) {
+    if let Some(written) = written {
+        pem(resolver, path, written, ("private key", KEY_MARK)).map(SecretString::from);
+    }
+}
+
 /// The certificate that the upstream is shown, with its key.
 pub(crate) fn client_certificate(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> Option<ClientCertificate> {
     let (certificate_path, key_path) = ("proxy.upstream.client_certificate", "proxy.upstream.client_key");
@@ -39,9 +46,12 @@ pub(crate) fn client_certificate(resolver: &mut Resolver<'_>, written: &WrittenU
     Some(ClientCertificate { certificate: certificate?, key: SecretString::from(key?) })
 }
 
-/// How many certificates there are.
-pub(crate) fn certificate_count(bytes: &[u8]) -> usize {
-    String::from_utf8_lossy(bytes).matches(CERTIFICATE_MARK).count()
+/// How many certificates there are, in words.
+pub(crate) fn show_certificates(bytes: &[u8]) -> String {
+    match String::from_utf8_lossy(bytes).matches(CERTIFICATE_MARK).count() {
+        1 => "1 certificate".to_owned(),
+        count => format!("{count} certificates"),
+    }
 }
 
 fn pem(

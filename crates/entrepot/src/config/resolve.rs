@@ -1,23 +1,21 @@
 //! From what is written to what holds: defaults filled in, values parsed, paths made absolute, contradictions refused.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use entrepot_access::Anonymous;
 use toml::Spanned;
 
 use super::check::repeat;
 use super::error::{Place, Problem, ProblemKind, Problems};
-use super::keys;
-use super::proxy;
-use super::value::{parse_duration, parse_size};
-use super::written::{Text, Written, WrittenServer, WrittenTelemetry};
-use super::{
-    Anonymous, Configuration, LogFormat, LogLevel, ServerConfiguration, Source, Surroundings, TelemetryConfiguration,
-};
-
-const CONNECTIONS_MAX: i64 = 1_000_000;
+use super::server::is_local;
+use super::value::parse_duration;
+use super::written::{Text, Written, WrittenTelemetry};
+use super::{Configuration, LogFormat, LogLevel, Source, Surroundings, TelemetryConfiguration};
+use super::{access, keys, proxy, server};
 
 /// Collects problems while values are read; a value with a problem becomes its default, and in the end nothing is started.
 pub(crate) struct Resolver<'r> {
@@ -35,6 +33,9 @@ pub(crate) fn resolve(
     written: &Written,
     source: Source,
 ) -> Result<Configuration, Problems> {
+    let proxy = proxy::proxy(&mut resolver, &written.proxy);
+    // Who callers are may depend on the upstreams that know their own users.
+    let access = written.access.as_ref().map(|access| access::access(&mut resolver, access, &proxy.upstreams));
     let configuration = Configuration {
         source,
         registry_storage: resolver.folder("registry_storage", &written.registry_storage, "storage/registry"),
@@ -44,13 +45,14 @@ pub(crate) fn resolve(
             "storage/_tmp",
         ),
         proxy_storage: resolver.folder("proxy_storage", &written.proxy_storage, "storage/proxy"),
-        server: resolver.server(&written.server),
-        anonymous: resolver.anonymous(&written.access.anonymous),
-        proxy: proxy::proxy(&mut resolver, &written.proxy),
+        server: server::server(&mut resolver, &written.server),
+        access,
+        proxy,
         telemetry: resolver.telemetry(&written.telemetry),
     };
     resolver.check_folders(&configuration, written);
     resolver.check_addresses(&configuration, written);
+    resolver.check_access(&configuration, written);
     Problems::check(resolver.problems)?;
     Ok(configuration)
 }
@@ -112,6 +114,28 @@ impl Resolver<'_> {
         })
     }
 
+    /// Notes that a key is not there. `start` is where its table begins.
+    pub(crate) fn missing(&mut self, path: &'static str, start: usize) {
+        self.add(self.place(start), path, ProblemKind::Missing { allowed: allowed(path) });
+    }
+
+    /// Notes a name that another thing of its kind has. `lines` are those that were met so far.
+    pub(crate) fn take_name(
+        &mut self,
+        path: &'static str,
+        what: &'static str,
+        written: &Spanned<String>,
+        lines: &mut HashMap<String, usize>,
+    ) {
+        let name = written.get_ref();
+        let place = self.place(written.span().start);
+        if let Some(line) = lines.get(name) {
+            self.add(place, path, ProblemKind::DuplicateName { name: name.clone(), what, line: *line });
+        } else {
+            lines.insert(name.clone(), place.line);
+        }
+    }
+
     fn folder(&mut self, path: &'static str, written: &Text, default: &str) -> PathBuf {
         if let Some(written) = written
             && written.get_ref().contains("://")
@@ -123,49 +147,6 @@ impl Resolver<'_> {
         let folder = self.parsed(path, written, default.to_owned(), parse);
         // Without `.` in it, so that a path reads well in messages; `..` stays, it may lead through a link.
         self.folder.join(folder).components().collect()
-    }
-
-    fn server(&mut self, written: &WrittenServer) -> ServerConfiguration {
-        let default = ServerConfiguration::default();
-        ServerConfiguration {
-            listen: self.parsed("server.listen", &written.listen, default.listen, |text| text.parse().ok()),
-            connections_max: self.number(
-                "server.connections_max",
-                written.connections_max.as_ref(),
-                1..=CONNECTIONS_MAX,
-                default.connections_max,
-            ),
-            shutdown_timeout: self.parsed(
-                "server.shutdown_timeout",
-                &written.shutdown_timeout,
-                default.shutdown_timeout,
-                parse_duration,
-            ),
-            upload_expiry: self.parsed(
-                "server.upload_expiry",
-                &written.upload_expiry,
-                default.upload_expiry,
-                duration_from(Duration::from_mins(1)),
-            ),
-            blob_size_max: self.parsed("server.blob_size_max", &written.blob_size_max, None, |text| {
-                parse_size(text).filter(|size| *size > 0).map(Some)
-            }),
-        }
-    }
-
-    fn anonymous(&mut self, written: &Text) -> Option<Anonymous> {
-        let path = "access.anonymous";
-        let written = written.as_ref()?;
-        match written.get_ref().as_str() {
-            "full" => {}
-            "none" | "pull" => {
-                let kind = ProblemKind::NotYet { found: repeat(written.get_ref()), allowed: allowed(path) };
-                self.add(self.place(written.span().start), path, kind);
-            }
-            _ => self.refuse(path, written),
-        }
-        // A value that was refused is noted; that it was written down is enough for the checks that follow.
-        Some(Anonymous::Full)
     }
 
     fn telemetry(&mut self, written: &WrittenTelemetry) -> TelemetryConfiguration {
@@ -207,12 +188,37 @@ impl Resolver<'_> {
         }
     }
 
+    /// Nobody is let in by having forgotten to say who may come.
+    fn check_access(&mut self, configuration: &Configuration, written: &Written) {
+        let server = &configuration.server;
+        let is_open = configuration.access.as_ref().is_none_or(|access| access.anonymous == Anonymous::Full);
+        for upstream in written.proxy.upstream.iter().map(Spanned::get_ref) {
+            if let Some(credentials) = upstream.credentials.as_ref().filter(|_| is_open) {
+                let place = self.place(credentials.span().start);
+                self.add(place, "proxy.upstream.credentials", ProblemKind::CallerWithoutAccess);
+            }
+        }
+        if configuration.access.is_some() {
+            return;
+        }
+        let port = server.listen.port();
+        let (path, place, found) = if !server.listen.ip().to_canonical().is_loopback() {
+            let found = format!("{}, which other machines can reach", server.listen);
+            ("server.listen", self.place_of([&written.server.listen, &None]), found)
+        } else if let Some(url) = server.public_url.as_ref().filter(|url| !is_local(url)) {
+            let found = format!("{url}, by which other machines reach the server");
+            ("server.public_url", self.place_of([&written.server.public_url, &None]), found)
+        } else if let Some(proxy) = written.server.trusted_proxies.first() {
+            let found = "a list of proxies, by which other machines reach the server".to_owned();
+            ("server.trusted_proxies", self.place(proxy.span().start), found)
+        } else {
+            return;
+        };
+        self.add(place, path, ProblemKind::OpenWithoutAccess { found, port });
+    }
+
     fn check_addresses(&mut self, configuration: &Configuration, written: &Written) {
         let listen = configuration.server.listen;
-        if !listen.ip().to_canonical().is_loopback() && configuration.anonymous.is_none() {
-            let place = self.place_of([&written.server.listen, &None]);
-            self.add(place, "server.listen", ProblemKind::OpenWithoutAccess { listen });
-        }
         if let Some(metrics) = configuration.telemetry.metrics_listen
             && overlap(listen, metrics)
         {

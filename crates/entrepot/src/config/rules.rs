@@ -100,21 +100,21 @@ fn rule_name(
         return None;
     };
     let name = written.get_ref();
-    if name.trim().is_empty() || name.chars().count() > RULE_NAME_MAX || name.chars().any(char::is_control) {
+    if !is_rule_name(name) {
         resolver.refuse(path, written);
         return None;
     }
-    let place = resolver.place(written.span().start);
-    if let Some(line) = lines.get(name) {
-        resolver.add(place, path, ProblemKind::DuplicateRule { name: name.clone(), line: *line });
-    } else {
-        lines.insert(name.clone(), place.line);
-    }
+    resolver.take_name(path, "rule", written, lines);
     Some(name.clone())
 }
 
+/// Whether a rule may be called so: something that fits into a line of the log.
+pub(crate) fn is_rule_name(name: &str) -> bool {
+    !name.trim().is_empty() && name.chars().count() <= RULE_NAME_MAX && !name.chars().any(char::is_control)
+}
+
 /// The patterns; each one that is none is noted where it stands.
-fn patterns(resolver: &mut Resolver<'_>, path: &'static str, written: &[Spanned<String>]) -> Patterns {
+pub(crate) fn patterns(resolver: &mut Resolver<'_>, path: &'static str, written: &[Spanned<String>]) -> Patterns {
     let mut texts = Vec::with_capacity(written.len());
     for pattern in written {
         let text = pattern.get_ref();

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
+use super::show_access::write_access;
 use super::show_proxy::write_proxy;
 use super::value::{show_duration, show_size};
-use super::{Anonymous, Configuration, Source};
+use super::{Configuration, ServerConfiguration, Source};
 
 impl Configuration {
     /// Every value that holds, as a file that says so would have it; but with `***` for secrets and a comment for what
@@ -35,10 +36,8 @@ impl fmt::Display for Described<'_> {
             Some(size) => writeln!(text, "blob_size_max = \"{}\"", show_size(size))?,
             None => writeln!(text, "# blob_size_max: no limit")?,
         }
-        match configuration.anonymous {
-            Some(Anonymous::Full) => writeln!(text, "\n[access]\nanonymous = \"full\"")?,
-            None => writeln!(text, "\n[access]\n# anonymous: \"full\", because only this machine can connect")?,
-        }
+        write_reach(text, &configuration.server)?;
+        write_access(text, configuration)?;
         write_proxy(text, &configuration.proxy)?;
         writeln!(text, "\n[telemetry]\nlog = \"{}\"", configuration.telemetry.log.as_str())?;
         writeln!(text, "log_level = \"{}\"", configuration.telemetry.log_level.as_str())?;
@@ -49,6 +48,29 @@ impl fmt::Display for Described<'_> {
     }
 }
 
-fn quoted(path: &Path) -> String {
+/// How clients reach the server, beside its address.
+fn write_reach(text: &mut fmt::Formatter<'_>, server: &ServerConfiguration) -> fmt::Result {
+    match &server.public_url {
+        Some(url) => writeln!(text, "public_url = {url:?}")?,
+        None => writeln!(text, "# public_url: what each request says")?,
+    }
+    match &server.trusted_proxies[..] {
+        [] => writeln!(text, "# trusted_proxies: none")?,
+        proxies => writeln!(text, "trusted_proxies = {proxies:?}")?,
+    }
+    let Some(tls) = &server.tls else { return Ok(()) };
+    writeln!(text, "\n[server.tls]\ncertificate = {}", quoted(&tls.certificate))?;
+    writeln!(text, "key = {}", quoted(&tls.key))?;
+    match &tls.client_ca {
+        Some(file) => {
+            writeln!(text, "client_ca = {}", quoted(file))?;
+            writeln!(text, "client_certificates = \"{}\"", tls.client_certificates.as_str())
+        }
+        None => writeln!(text, "# client_ca: none, clients are asked for no certificate"),
+    }
+}
+
+/// A path as it would be written.
+pub(crate) fn quoted(path: &Path) -> String {
     format!("{:?}", path.to_string_lossy())
 }

@@ -7,7 +7,7 @@ use entrepot_upstream::{Hosts, Mirror, UpstreamConfig};
 use url::Url;
 
 use super::ProxyConfiguration;
-use super::pem::certificate_count;
+use super::pem::show_certificates;
 use super::value::{show_duration, show_lasting, show_size};
 
 /// `[proxy]` and all tables in it.
@@ -78,6 +78,9 @@ fn write_upstream(text: &mut fmt::Formatter<'_>, upstream: &UpstreamConfig) -> f
         writeln!(text, "credential_helper = {:?}", helper.command)?;
         writeln!(text, "credential_lifetime = \"{}\"", show_duration(helper.lifetime))?;
     }
+    if upstream.is_asked_as_caller {
+        writeln!(text, "credentials = \"caller\"")?;
+    }
     if !upstream.trusted_hosts.is_empty() {
         writeln!(text, "trusted_hosts = {:?}", upstream.trusted_hosts)?;
     }
@@ -101,13 +104,6 @@ fn write_connection(text: &mut fmt::Formatter<'_>, upstream: &UpstreamConfig) ->
         writeln!(text, "mirrors = {mirrors:?}")?;
     }
     writeln!(text, "requests_max = {}", upstream.requests_max)
-}
-
-fn show_certificates(bytes: &[u8]) -> String {
-    match certificate_count(bytes) {
-        1 => "1 certificate".to_owned(),
-        count => format!("{count} certificates"),
-    }
 }
 
 /// The proxy with `***` for whoever is in it.

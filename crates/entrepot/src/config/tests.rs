@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret;
 
-use super::keys::{Form, KEYS, Key, TABLES, Table, names_in};
+use super::keys::{Form, Key, TABLES, Table, names_in};
 use super::*;
 
 const THREE_KEYS: &str = "registry_storage = \"storage/registry\"\n\
@@ -451,7 +451,7 @@ fn deserialized(text: &str) -> Result<Written, toml::de::Error> {
 
 #[test]
 fn the_table_and_the_structs_have_the_same_keys() {
-    for key in KEYS {
+    for key in keys::keys() {
         let text = file_with(key.table(), &format!("{} = {}", key.name(), key.example));
         deserialized(&text).expect(key.path);
         assert!(check::problems_in(&text, None).is_empty(), "{text}");
@@ -476,12 +476,12 @@ fn the_examples_and_the_defaults_of_the_table_are_right() {
         ["password_", "credential_", "client_", "ca"].iter().any(|start| name.starts_with(start))
     };
     for table in TABLES {
-        let keys = KEYS.iter().filter(|key| key.table() == table.path && !is_for_itself(key));
+        let keys = keys::keys().filter(|key| key.table() == table.path && !is_for_itself(key));
         let lines: Vec<_> = keys.map(|key| format!("{} = {}", key.name(), key.example)).collect();
         read_text(&file_with(table.path, &lines.join("\n"))).expect("examples can be copied");
     }
     let defaults = read_text("").expect("the defaults").describe();
-    for key in KEYS.iter().filter(|key| key.default.starts_with('`') && key.form != Form::Secret) {
+    for key in keys::keys().filter(|key| key.default.starts_with('`') && key.form != Form::Secret) {
         let value = key.default.split('`').nth(1).expect("a value");
         let shown = match key.table() {
             "" => format!("{} = {}", key.name(), value.replacen('"', "\"/srv/", 1)),

@@ -9,6 +9,7 @@ use toml::Spanned;
 use url::Url;
 
 use super::error::ProblemKind;
+use super::issuers::refuse_url;
 use super::limits::AT_ONCE_MAX;
 use super::resolve::{Resolver, allowed};
 use super::written::WrittenUpstream;
@@ -57,6 +58,7 @@ fn upstream(
     upstream.password = account::password(resolver, written);
     upstream.username = account::username(resolver, written);
     upstream.credential_helper = account::credential_helper(resolver, written);
+    upstream.is_asked_as_caller = account::is_of_caller(resolver, written);
     upstream.ca = pem::certificates(resolver, "proxy.upstream.ca", &written.ca);
     upstream.client_certificate = pem::client_certificate(resolver, written);
     upstream.http_proxy = http_proxy(resolver, written);
@@ -102,23 +104,13 @@ fn url(resolver: &mut Resolver<'_>, written: Option<&Spanned<String>>, name: &Sp
     };
     let url = Url::parse(written.get_ref()).ok().filter(is_origin);
     if url.is_none() {
-        // Somebody may have written an account into it: that is not repeated.
-        let found = if written.get_ref().contains('@') {
-            "a URL with a user in it".to_owned()
-        } else {
-            super::check::repeat(written.get_ref())
-        };
-        let path = "proxy.upstream.url";
-        resolver.add(
-            resolver.place(written.span().start),
-            path,
-            ProblemKind::WrongValue { found, allowed: allowed(path) },
-        );
+        refuse_url(resolver, "proxy.upstream.url", written);
     }
     url
 }
 
-fn is_origin(url: &Url) -> bool {
+/// Whether it is scheme, host and port of HTTP and nothing else.
+pub(crate) fn is_origin(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
         && url.has_host()
         && url.username().is_empty()

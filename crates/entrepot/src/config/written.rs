@@ -1,10 +1,15 @@
 //! The configuration as it is written: every key optional, every value with its place in the file.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
 /// A text and where it stands.
 pub(crate) type Text = Option<Spanned<String>>;
+
+/// A list of texts, for keys where an empty one is something else than none.
+pub(crate) type Texts = Option<Spanned<Vec<Spanned<String>>>>;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -14,7 +19,7 @@ pub(crate) struct Written {
     pub(crate) temporary_registry_storage: Text,
     pub(crate) proxy_storage: Text,
     pub(crate) server: WrittenServer,
-    pub(crate) access: WrittenAccess,
+    pub(crate) access: Option<WrittenAccess>,
     pub(crate) proxy: WrittenProxy,
     pub(crate) telemetry: WrittenTelemetry,
 }
@@ -28,6 +33,19 @@ pub(crate) struct WrittenServer {
     pub(crate) shutdown_timeout: Text,
     pub(crate) upload_expiry: Text,
     pub(crate) blob_size_max: Text,
+    pub(crate) public_url: Text,
+    pub(crate) trusted_proxies: Vec<Spanned<String>>,
+    pub(crate) tls: Option<Spanned<WrittenTls>>,
+}
+
+/// `[server.tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenTls {
+    pub(crate) certificate: Text,
+    pub(crate) key: Text,
+    pub(crate) client_ca: Text,
+    pub(crate) client_certificates: Text,
 }
 
 /// `[access]`
@@ -35,6 +53,58 @@ pub(crate) struct WrittenServer {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WrittenAccess {
     pub(crate) anonymous: Text,
+    pub(crate) users_file: Text,
+    pub(crate) token_lifetime: Text,
+    pub(crate) group: Vec<Spanned<WrittenGroup>>,
+    pub(crate) rule: Vec<Spanned<WrittenAccessRule>>,
+    pub(crate) immutable: Vec<Spanned<WrittenImmutable>>,
+    pub(crate) oidc: Vec<Spanned<WrittenOidc>>,
+    pub(crate) identity: Vec<Spanned<WrittenIdentity>>,
+}
+
+/// `[[access.group]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenGroup {
+    pub(crate) name: Text,
+    pub(crate) members: Vec<Spanned<String>>,
+}
+
+/// `[[access.rule]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenAccessRule {
+    pub(crate) name: Text,
+    pub(crate) principals: Texts,
+    pub(crate) repositories: Texts,
+    pub(crate) actions: Texts,
+}
+
+/// `[[access.immutable]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenImmutable {
+    pub(crate) repositories: Vec<Spanned<String>>,
+    pub(crate) tags: Vec<Spanned<String>>,
+}
+
+/// `[[access.oidc]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenOidc {
+    pub(crate) name: Text,
+    pub(crate) issuer: Text,
+    pub(crate) audience: Text,
+    pub(crate) ca: Text,
+}
+
+/// `[[access.identity]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WrittenIdentity {
+    pub(crate) oidc: Text,
+    pub(crate) claims: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
+    pub(crate) principal: Text,
 }
 
 /// `[proxy]`
@@ -69,6 +139,7 @@ pub(crate) struct WrittenUpstream {
     pub(crate) password_env: Text,
     pub(crate) credential_helper: Option<Spanned<Vec<String>>>,
     pub(crate) credential_lifetime: Text,
+    pub(crate) credentials: Text,
     pub(crate) trusted_hosts: Vec<Spanned<String>>,
     pub(crate) ca: Text,
     pub(crate) client_certificate: Text,

@@ -260,6 +260,7 @@ async fn without_a_server_the_storage_is_opened_here_and_with_one_it_is_asked() 
         settings: ProxySettings::default(),
         immutable: entrepot_registry::ImmutableTags::default(),
         access: None,
+        view: entrepot_server::ViewSettings::default(),
     })
     .await
     .unwrap();

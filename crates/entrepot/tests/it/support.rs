@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use entrepot::{AccessBlueprint, Assembly, Blueprint, assemble};
 use entrepot_registry::{ImmutableTags, Limits, ProxySettings};
-use entrepot_server::{ConnectionLimits, ServeOutcome};
+use entrepot_server::{ConnectionLimits, ServeOutcome, ViewSettings};
 use entrepot_upstream::{Lookup, RemotesConfig, Timeouts, UpstreamConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) immutable: ImmutableTags,
     /// Who may do what; everybody everything where it is not said.
     pub(crate) access: Option<AccessBlueprint>,
+    /// How clients see the server.
+    pub(crate) view: ViewSettings,
     /// Answers for names instead of those of DNS.
     pub(crate) lookup: Option<Lookup>,
 }
@@ -135,6 +137,7 @@ impl Running {
             settings: self.setup.settings.clone(),
             immutable: self.setup.immutable.clone(),
             access: self.setup.access.clone(),
+            view: self.setup.view.clone(),
         })
         .await
         .unwrap();

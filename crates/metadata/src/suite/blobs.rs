@@ -2,7 +2,7 @@
 
 use entrepot_oci::Algorithm;
 
-use super::sample::{NOW, blob, later, repository};
+use super::sample::{NOW, blob, later, repository, unlink};
 use crate::{BlobLink, MetadataStore};
 
 pub(super) async fn are_held_by_the_repository_that_linked_them(store: &dyn MetadataStore) {
@@ -36,14 +36,14 @@ pub(super) async fn end_with_their_link(store: &dyn MetadataStore) {
     store.link_blob(&mine, &blob("b"), NOW).await.unwrap();
     store.link_blob(&theirs, &blob("a"), NOW).await.unwrap();
 
-    assert!(store.unlink_blob(&mine, &blob("a").digest).await.unwrap());
+    assert!(unlink(store, &mine, &blob("a").digest).await);
     assert_eq!(store.blob(&mine, &blob("a").digest).await.unwrap(), None);
     assert_eq!(store.blob(&mine, &blob("b").digest).await.unwrap(), Some(blob("b")));
     assert_eq!(store.blob(&theirs, &blob("a").digest).await.unwrap(), Some(blob("a")));
     assert_eq!(store.blob_holders(&blob("a").digest, 9).await.unwrap(), [(theirs, blob("a"))]);
 
-    assert!(!store.unlink_blob(&mine, &blob("a").digest).await.unwrap());
-    assert!(!store.unlink_blob(&repository("nobody"), &blob("a").digest).await.unwrap());
+    assert!(!unlink(store, &mine, &blob("a").digest).await);
+    assert!(!unlink(store, &repository("nobody"), &blob("a").digest).await);
     assert!(!store.repository_exists(&repository("nobody")).await.unwrap());
 }
 

@@ -6,11 +6,13 @@ use entrepot_oci::Algorithm;
 use tokio::task::JoinSet;
 
 use super::sample::{
-    EVERYTHING, NOW, all_entries, all_tags, blob, checked_push, digest_of, evict, first_page, image, index, later,
-    link, link_of, push, referrer, repository, store_push, tag, target, touch, unheld,
+    EVERYTHING, NOW, all_entries, all_tags, blob, checked_push, delete_manifest, digest_of, evict, first_page, image,
+    index, later, link, link_of, push, referrer, repository, store_push, tag, target, touch, unheld,
 };
+use super::signing_keys::key;
 use crate::{
-    Error, Eviction, ManifestPush, MetadataStore, MissingOr, PushOutcome, TagCondition, Totals, UploadId, UploadRow,
+    Error, Eviction, ManifestPush, MetadataStore, MissingOr, ProtectedTags, PushOutcome, TagCondition, Totals,
+    UploadId, UploadRow,
 };
 
 /// How many callers there are at once.
@@ -57,6 +59,88 @@ pub(super) async fn conditional_pushes_have_one_winner(store: &Arc<dyn MetadataS
     }
 }
 
+pub(super) async fn new_tags_of_who_may_not_move_them_have_one_winner(store: &Arc<dyn MetadataStore>) {
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let store = Arc::clone(store);
+        callers.spawn(async move {
+            let manifest = image(&format!("of {caller}"));
+            // The contested one is second for half of them.
+            let own = format!("own-{caller}");
+            let tags = if caller % 2 == 0 { ["won", own.as_str()] } else { [own.as_str(), "won"] };
+            let unmovable = tags.map(tag).to_vec();
+            let outcome = store.push_manifest(ManifestPush { unmovable, ..push("team/app", &manifest, &tags) });
+            (outcome.await.unwrap(), digest_of(&manifest), tag(&own))
+        });
+    }
+    let outcomes = callers.join_all().await;
+    let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(outcome, ..)| *outcome == PushOutcome::Stored);
+    assert_eq!(won.len(), 1);
+    let (_, winner, own) = &won[0];
+    assert_eq!(target(&**store, "team/app", "won").await.as_ref(), Some(winner));
+    assert_eq!(all_tags(&**store, "team/app").await, MissingOr::Found(vec![own.clone(), tag("won")]));
+    for (outcome, digest, _) in &lost {
+        assert_eq!(*outcome, PushOutcome::TagUnmovable(tag("won")));
+        assert_eq!(store.manifest(&repository("team/app"), digest).await.unwrap(), None);
+    }
+}
+
+pub(super) async fn the_first_signing_key_has_one_winner(store: &Arc<dyn MetadataStore>) {
+    let mut newest: Option<String> = None;
+    for round in 0..3_usize {
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS {
+            let (store, newest) = (Arc::clone(store), newest.clone());
+            callers.spawn(async move {
+                let key = key(&format!("{round}-{caller}"), NOW);
+                store.add_signing_key(&key, newest.as_deref()).await.unwrap().then_some(key)
+            });
+        }
+        let winners: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
+        assert_eq!(winners.len(), 1);
+        let keys = store.signing_keys().await.unwrap();
+        assert_eq!((keys.len(), &keys[0]), (round + 1, &winners[0]));
+        newest = Some(keys[0].id.clone());
+    }
+}
+
+pub(super) async fn protected_tags_keep_what_they_reach(store: &Arc<dyn MetadataStore>) {
+    const ROUNDS: u32 = 10;
+    let image = image("contested");
+    let parent = index(&[link_of(&image)]);
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let (store, image, parent) = (Arc::clone(store), image.clone(), parent.clone());
+        callers.spawn(async move {
+            let name = repository("team/app");
+            let protected = ProtectedTags::by(|tag| tag.as_str() == "kept");
+            for round in 0..ROUNDS {
+                let pushed = match (caller + round) % 4 {
+                    0 => checked_push("team/app", &parent, &["kept"]),
+                    1 => push("team/app", &image, &[]),
+                    2 => {
+                        store.delete_manifest(&name, &digest_of(&image), &protected).await.unwrap();
+                        continue;
+                    }
+                    _ => {
+                        store.unlink_blob(&name, &blob("contested").digest, &protected).await.unwrap();
+                        continue;
+                    }
+                };
+                match store.push_manifest(pushed).await.unwrap() {
+                    PushOutcome::Stored | PushOutcome::Missing(_) => {}
+                    outcome => panic!("{outcome:?}"),
+                }
+                // Once an index is there under its tag, its child is there for good.
+                if target(&*store, "team/app", "kept").await.is_some() {
+                    assert!(store.manifest(&name, &digest_of(&image)).await.unwrap().is_some());
+                }
+            }
+        });
+    }
+    callers.join_all().await;
+}
+
 pub(super) async fn tags_never_point_at_deleted_manifests(store: &Arc<dyn MetadataStore>) {
     const ROUNDS: u32 = 20;
     let manifest = image("contested");
@@ -68,7 +152,7 @@ pub(super) async fn tags_never_point_at_deleted_manifests(store: &Arc<dyn Metada
             let own_tag = format!("t{caller}");
             for round in 0..ROUNDS {
                 match (caller + round) % 4 {
-                    0 => drop(store.delete_manifest(&name, &digest).await.unwrap()),
+                    0 => drop(delete_manifest(&*store, &name, &digest).await),
                     1 => store_push(&*store, push("team/app", &manifest, &[&own_tag])).await,
                     _ => drop(store.confirm_tag(&name, &tag(&own_tag), &digest, later(1)).await.unwrap()),
                 }
@@ -96,6 +180,7 @@ pub(super) async fn uploads_stay_within_their_limit(store: &Arc<dyn MetadataStor
             let upload = UploadRow {
                 id: UploadId::from_random(caller.into()),
                 repository: repository("team/app"),
+                owner: String::new(),
                 algorithm: Algorithm::Sha256,
                 touched_at: NOW,
             };

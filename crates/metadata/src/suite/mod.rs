@@ -5,15 +5,18 @@
 mod blobs;
 mod concurrency;
 mod conditions;
+mod credentials;
 mod entries;
 mod eviction;
 mod forgetting;
 mod manifests;
 mod pins;
+mod protection;
 mod references;
 mod referrers;
 mod repositories;
 mod sample;
+mod signing_keys;
 mod tags;
 mod totals;
 mod uploads;
@@ -47,6 +50,7 @@ where
     Made: Future<Output = Arc<dyn MetadataStore>>,
 {
     run_content(&fresh).await;
+    run_access(&fresh).await;
     run_bounds(&fresh).await;
     run_concurrency(&fresh).await;
 }
@@ -107,11 +111,41 @@ where
             stay_inside_of_their_repository;
         uploads:
             are_recorded_touched_and_ended
+            have_the_owner_who_began_them
             are_limited_for_each_repository
             become_blobs_in_one_step
             that_are_gone_still_become_blobs
             of_another_repository_do_not_end
             are_found_when_they_are_idle;
+    }
+}
+
+/// Who may do what.
+async fn run_access<Fresh, Made>(fresh: &Fresh)
+where
+    Fresh: Fn(&'static str) -> Made,
+    Made: Future<Output = Arc<dyn MetadataStore>>,
+{
+    cases! { fresh, Deref::deref:
+        protection:
+            keeps_unmovable_tags_where_they_are
+            keeps_tags_from_being_made
+            of_tags_outweighs_the_condition_and_the_references
+            keeps_a_tag_and_its_manifest
+            keeps_what_a_protected_tag_reaches
+            ends_where_manifests_go_round_in_circles
+            is_taken_for_granted_where_too_much_is_above;
+        credentials:
+            are_returned_as_they_were_added
+            have_one_name_of_a_kind_and_principal
+            are_listed_by_id_and_by_page
+            end_when_they_are_revoked
+            are_used_forward_and_never_back
+            are_swept_when_they_expired_or_nobody_refreshes;
+        signing_keys:
+            are_listed_newest_first
+            are_added_by_who_knows_the_newest
+            end_one_by_one;
     }
 }
 
@@ -184,6 +218,9 @@ where
         concurrency:
             pushes_of_the_same_manifest_all_succeed
             conditional_pushes_have_one_winner
+            new_tags_of_who_may_not_move_them_have_one_winner
+            the_first_signing_key_has_one_winner
+            protected_tags_keep_what_they_reach
             tags_never_point_at_deleted_manifests
             uploads_stay_within_their_limit
             blobs_are_either_held_or_unheld

@@ -2,7 +2,7 @@
 
 use entrepot_oci::{Algorithm, RepositoryName};
 
-use super::sample::{NOW, all_tags, blob, first_page, image, repository, store_image};
+use super::sample::{NOW, all_tags, blob, delete_manifest, first_page, image, repository, store_image, unlink};
 use crate::{MetadataStore, MissingOr, Page, UploadId, UploadRow};
 
 pub(super) async fn exist_from_the_first_thing_in_them(store: &dyn MetadataStore) {
@@ -14,6 +14,7 @@ pub(super) async fn exist_from_the_first_thing_in_them(store: &dyn MetadataStore
     let upload = UploadRow {
         id: UploadId::from_random(1),
         repository: repository("by/upload"),
+        owner: String::new(),
         algorithm: Algorithm::Sha256,
         touched_at: NOW,
     };
@@ -34,8 +35,8 @@ pub(super) async fn stay_when_they_are_emptied(store: &dyn MetadataStore) {
     let name = repository("team/app");
     let digest = store_image(store, "team/app", &image("a"), &["latest"]).await;
     store.link_blob(&name, &blob("a"), NOW).await.unwrap();
-    store.delete_manifest(&name, &digest).await.unwrap();
-    store.unlink_blob(&name, &blob("a").digest).await.unwrap();
+    delete_manifest(store, &name, &digest).await;
+    unlink(store, &name, &blob("a").digest).await;
 
     assert!(store.repository_exists(&name).await.unwrap());
     assert_eq!(store.repositories(&first_page()).await.unwrap(), [name]);

@@ -7,8 +7,8 @@ use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag, 
 use serde_json::{Value, json};
 
 use crate::{
-    BlobLink, Entry, Evicted, Eviction, ManifestPush, MetadataStore, MissingOr, Page, Pin, PushOutcome, ReferenceCheck,
-    TagCondition, Timestamp, Use,
+    BlobLink, Deletion, Entry, Evicted, Eviction, ManifestPush, MetadataStore, MissingOr, Page, Pin, ProtectedTags,
+    PushOutcome, ReferenceCheck, TagCondition, Timestamp, Use,
 };
 
 /// The time of every write that is not about time.
@@ -196,6 +196,34 @@ pub(super) async fn evict(store: &dyn MetadataStore, eviction: &Eviction) -> Vec
 /// What was evicted, by digest.
 pub(super) fn digests(evicted: Vec<Evicted>) -> Vec<Digest> {
     evicted.into_iter().map(|evicted| evicted.digest).collect()
+}
+
+/// Ends that a repository holds a blob, with nothing protected; `false` when it did not.
+pub(super) async fn unlink(store: &dyn MetadataStore, name: &RepositoryName, digest: &Digest) -> bool {
+    gone(store.unlink_blob(name, digest, &ProtectedTags::default()).await.unwrap()).is_some()
+}
+
+/// Deletes a tag, with nothing protected; `false` when there was none.
+pub(super) async fn delete_tag(store: &dyn MetadataStore, name: &RepositoryName, tag: &Tag) -> bool {
+    gone(store.delete_tag(name, tag, &ProtectedTags::default()).await.unwrap()).is_some()
+}
+
+/// Deletes a manifest, with nothing protected; the tags that went with it, unless there was none.
+pub(super) async fn delete_manifest(
+    store: &dyn MetadataStore,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Option<Vec<Tag>> {
+    gone(store.delete_manifest(name, digest, &ProtectedTags::default()).await.unwrap())
+}
+
+/// What went, where nothing is protected.
+fn gone(deletion: Deletion) -> Option<Vec<Tag>> {
+    match deletion {
+        Deletion::Done { tags } => Some(tags),
+        Deletion::Missing => None,
+        Deletion::Protected(_) | Deletion::NamedByTooMany => panic!("nothing is protected: {deletion:?}"),
+    }
 }
 
 /// Pins a reference at `NOW`, given as text.

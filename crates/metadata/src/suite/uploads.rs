@@ -9,7 +9,8 @@ use crate::{Error, MetadataStore, Timestamp, UploadId, UploadRow};
 
 fn upload(number: u128, name: &str, touched_at: Timestamp) -> UploadRow {
     let algorithm = if number.is_multiple_of(2) { Algorithm::Sha256 } else { Algorithm::Sha512 };
-    UploadRow { id: UploadId::from_random(number), repository: repository(name), algorithm, touched_at }
+    let owner = format!("owner of {name}");
+    UploadRow { id: UploadId::from_random(number), repository: repository(name), owner, algorithm, touched_at }
 }
 
 pub(super) async fn are_recorded_touched_and_ended(store: &dyn MetadataStore) {
@@ -31,6 +32,19 @@ pub(super) async fn are_recorded_touched_and_ended(store: &dyn MetadataStore) {
     assert!(!store.delete_upload(&first.id).await.unwrap());
     assert_eq!(store.upload(&first.id).await.unwrap(), None);
     assert_eq!(store.upload(&second.id).await.unwrap(), Some(second));
+}
+
+pub(super) async fn have_the_owner_who_began_them(store: &dyn MetadataStore) {
+    // Two owners in one repository, one without a name, and a name that no rule could have.
+    let owners = ["alice", "oidc:github:team/app:ref:refs/heads/main", "", "'; \u{fc}\u{0}"];
+    for (number, owner) in (0..).zip(owners) {
+        let row = UploadRow { owner: owner.to_owned(), ..upload(number, "team/app", NOW) };
+        store.create_upload(&row, 9).await.unwrap();
+        assert_eq!(store.upload(&row.id).await.unwrap().as_ref(), Some(&row));
+        assert!(store.touch_upload(&row.id, later(1)).await.unwrap());
+    }
+    let listed: Vec<_> = store.idle_uploads(later(2), 9).await.unwrap().into_iter().map(|row| row.owner).collect();
+    assert_eq!(listed, owners);
 }
 
 pub(super) async fn are_limited_for_each_repository(store: &dyn MetadataStore) {

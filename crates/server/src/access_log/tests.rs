@@ -60,6 +60,9 @@ fn router() -> Router {
         cache: Some(CacheStatus::Hit),
         upstream: None,
         door: Some("namespace"),
+        principal: Some("alice".to_owned()),
+        rule: Some("team".into()),
+        decision: None,
     };
     let manifest = async move || {
         let mut response = "twelve bytes".into_response();
@@ -83,7 +86,7 @@ fn router() -> Router {
         .route("/v2/upload", put(upload))
         .route("/v2/streamed", get(streamed))
         .route("/v2/hang", get(std::future::pending::<()>));
-    front(router, Arc::new(RequestIds::new(7)), Metrics::new("0").requests())
+    front(router, Arc::new(RequestIds::new(7)), Metrics::new("0").requests(), Arc::default())
 }
 
 trait ChainPending: Sized {
@@ -117,7 +120,7 @@ async fn the_line_has_the_facts_and_comes_after_the_last_byte() {
         "level": "INFO", "target": "access", "message": "answered", "request.id": "00000007-1", "method": "GET",
         "path": "/v2/team/app/manifests/1.2", "status": 200, "bytes_sent": 12, "bytes_received": 0,
         "duration_ms": null, "cache": "hit", "repository": "team/app", "reference": "1.2", "digest": "sha256:00",
-        "door": "namespace",
+        "door": "namespace", "principal": "alice", "rule": "team",
     });
     assert_eq!(line, expected);
 }

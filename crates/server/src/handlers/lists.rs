@@ -27,8 +27,8 @@ pub(super) async fn tags(call: &Call, repository: &Repository) -> Handled {
 /// `GET /v2/_catalog`: the hosted repositories. What is cached is other registries' business.
 pub(super) async fn catalog(call: &Call) -> Handled {
     let page = PageParameters::of(call)?;
-    let listing =
-        call.registry.catalog(after::<RepositoryName>(call, ErrorCode::NAME_INVALID)?, page.limit, &|_| true).await?;
+    let after = after::<RepositoryName>(call, ErrorCode::NAME_INVALID)?;
+    let listing = call.registry.catalog(after, page.limit, &|name| call.rights.may_read(name)).await?;
     let body = json!({ "repositories": listing.entries });
     Ok(page.respond(call, &listing, &body, RepositoryName::as_str))
 }

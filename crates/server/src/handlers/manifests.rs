@@ -60,8 +60,8 @@ pub(super) async fn push(
         media_type,
         bytes,
         tags: tags.clone(),
-        may_create_tags: true,
-        may_move_tags: true,
+        may_create_tags: call.rights.may_create_tags,
+        may_move_tags: call.rights.may_move_tags,
         condition,
     };
     let pushed = repository.push_manifest(upload).await?;

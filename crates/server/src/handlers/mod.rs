@@ -6,13 +6,14 @@ mod manifests;
 mod uploads;
 
 use axum::response::Response;
-use entrepot_registry::{CacheStatus, Registry, Repository};
+use entrepot_registry::{Actor, CacheStatus, Registry, Repository};
 use http::{HeaderMap, Method, StatusCode};
 use std::sync::Arc;
 
 use crate::access_log::RequestFacts;
 use crate::door::{Led, via};
 use crate::error::ErrorResponse;
+use crate::gate::Rights;
 use crate::query::Query;
 use crate::respond::Answer;
 use crate::route::{Access, Route};
@@ -21,6 +22,10 @@ use crate::route::{Access, Route};
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) registry: Arc<Registry>,
+    /// Who asks.
+    pub(crate) actor: Arc<Actor>,
+    /// What he may.
+    pub(crate) rights: Rights,
     pub(crate) method: Method,
     /// As it was sent: pages lead on through the door that the first one was asked for by.
     pub(crate) path: String,
@@ -44,7 +49,7 @@ pub(crate) async fn handle(call: Call, route: Route, body: axum::body::Body, fac
         call.registry.check_writable(name)?;
     }
     let repository = match route.repository() {
-        Some(name) => Some(call.registry.repository_via(name, &via(&call.headers))?),
+        Some(name) => Some(call.registry.repository_for(name, &via(&call.headers), &call.actor)?),
         None => None,
     };
     facts.upstream = repository.as_ref().and_then(Repository::upstream).map(ToOwned::to_owned);

@@ -20,9 +20,9 @@ pub(super) async fn start(call: &Call, repository: &Repository, body: Body, fact
         // A source that is no name cannot hold the blob: the client uploads.
         let from = call.query.first("from").filter(|text| !text.is_empty()).map(str::parse::<RepositoryName>);
         let is_mounted = match from {
-            Some(Ok(from)) => repository.mount(&digest, Some(&from), &|_| true).await?,
+            Some(Ok(from)) => repository.mount(&digest, Some(&from), &|name| call.rights.may_mount_from(name)).await?,
             Some(Err(_)) => false,
-            None => repository.mount(&digest, None, &|_| true).await?,
+            None => repository.mount(&digest, None, &|name| call.rights.may_read(name)).await?,
         };
         if is_mounted {
             facts.digest = Some(digest.to_string());

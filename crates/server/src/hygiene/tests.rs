@@ -41,6 +41,7 @@ fn every_refusal_is_an_error_body_of_the_registry_api() {
         (Refusal::HostContradicted, 400),
         (Refusal::AmbiguousLength, 400),
         (Refusal::EncodedBody, 415),
+        (Refusal::ForeignPage, 403),
     ];
     for (refusal, status) in refusals {
         let response = refused(&refusal, false, None);

@@ -3,6 +3,7 @@
 mod authorization;
 mod blobs;
 mod budget;
+mod callers;
 mod circuit;
 mod connections;
 mod credential_helper;
