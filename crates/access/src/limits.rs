@@ -130,7 +130,7 @@ pub(crate) const UPSTREAM_LOGINS_MAX: usize = 4096;
 pub(crate) const PROVIDER_TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// How far the clock of an identity provider may be from ours. Beyond, its tokens are expired or not valid yet.
-pub(crate) const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_secs(60);
+pub(crate) const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_mins(1);
 
 /// Keys that are used of those an identity provider publishes. Further ones are left out, with a line in the log.
 pub(crate) const PROVIDER_KEYS_MAX: usize = 100;

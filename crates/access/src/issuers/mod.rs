@@ -62,7 +62,7 @@ pub struct ClaimRule {
 /// The identity providers.
 #[derive(Debug)]
 pub struct Issuers {
-    issuers: Vec<Issuer>,
+    known: Vec<Issuer>,
     clock: Arc<dyn Clock>,
     verified: Verified,
     metrics: IssuerMetrics,
@@ -104,26 +104,17 @@ impl Issuers {
         lookup: Lookup,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, IssuersError> {
-        let (metrics, mut seen) = (IssuerMetrics::default(), Vec::<(Arc<str>, Url)>::new());
-        let mut all = Vec::new();
-        for config in issuers {
-            let IssuerConfig { name, issuer, .. } = &config;
-            let refused = |problem: &str| Err(IssuersError { name: Arc::clone(name), problem: problem.to_owned() });
-            if seen.iter().any(|(other, _)| other == name) {
-                return refused("is there twice: names must differ");
-            }
-            if let Some((other, _)) = seen.iter().find(|(_, other)| other == issuer) {
-                return refused(&format!("has the issuer of {other:?}: a token would be good for either"));
-            }
-            seen.push((Arc::clone(name), issuer.clone()));
-            all.push(Issuer::new(config, timeouts, lookup.clone(), &metrics)?);
-        }
-        Ok(Self { issuers: all, clock, verified: Verified::default(), metrics })
+        check_distinct(&issuers)?;
+        let metrics = IssuerMetrics::default();
+        let counted = metrics.clone();
+        let set_up = move |config| Issuer::new(config, timeouts, lookup.clone(), &counted);
+        let known = issuers.into_iter().map(set_up).collect::<Result<_, _>>()?;
+        Ok(Self { known, clock, verified: Verified::default(), metrics })
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.issuers.is_empty()
+        self.known.is_empty()
     }
 
     /// What is counted about them.
@@ -133,7 +124,7 @@ impl Issuers {
 
     /// Whether a token with this `iss` is one for [`Self::verify`].
     pub(crate) fn knows(&self, issuer: &str) -> bool {
-        self.issuers.iter().any(|known| known.keys.is_issuer(issuer))
+        self.known.iter().any(|known| known.keys.is_issuer(issuer))
     }
 
     /// Whose token this is.
@@ -154,7 +145,7 @@ impl Issuers {
             return Ok(principal);
         }
         let Some(jwt) = Jwt::parse(text) else { return Err(unknown) };
-        let issuer = jwt.issuer().and_then(|text| self.issuers.iter().find(|known| known.keys.is_issuer(text)));
+        let issuer = jwt.issuer().and_then(|text| self.known.iter().find(|known| known.keys.is_issuer(text)));
         let Some(issuer) = issuer else { return Err(unknown) };
         match issuer.verify(&jwt, now).await {
             Ok((principal, ends_at)) => {
@@ -181,7 +172,7 @@ impl Issuers {
 impl Default for Issuers {
     fn default() -> Self {
         Self {
-            issuers: Vec::new(),
+            known: Vec::new(),
             clock: Arc::new(SystemClock),
             verified: Verified::default(),
             metrics: IssuerMetrics::default(),
@@ -198,8 +189,9 @@ impl Issuer {
     ) -> Result<Self, IssuersError> {
         let IssuerConfig { name, issuer, audience, ca, identities } = config;
         let refused = |problem: String| IssuersError { name: Arc::clone(&name), problem };
-        let is_name =
-            !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(|c: char| c == ':' || c.is_control());
+        let is_name = !name.is_empty()
+            && name.len() <= NAME_BYTES_MAX
+            && !name.contains(|character: char| character == ':' || character.is_control());
         if !is_name {
             return Err(refused(
                 "has a name that cannot stand in a principal: expected 1 to 255 characters without a colon".into(),
@@ -232,6 +224,22 @@ impl Issuer {
         };
         Ok((Principal::Oidc { issuer: Arc::clone(&self.name), name: name.into() }, ends_at))
     }
+}
+
+/// Two names or issuers that are the same would make it a matter of luck who somebody is.
+fn check_distinct(issuers: &[IssuerConfig]) -> Result<(), IssuersError> {
+    for (index, config) in issuers.iter().enumerate() {
+        let refused = |problem| Err(IssuersError { name: Arc::clone(&config.name), problem });
+        for other in &issuers[..index] {
+            if other.name == config.name {
+                return refused("is there twice: names must differ".to_owned());
+            }
+            if other.issuer == config.issuer {
+                return refused(format!("has the issuer of {:?}: a token would be good for either", other.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The beginning of a foreign text, without characters that could act on a terminal or a log.
