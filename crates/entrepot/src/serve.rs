@@ -89,7 +89,7 @@ async fn run(
         tracing::info!("stopping: no new connections, open requests may finish");
     };
     let connections = assembly.metrics.connections();
-    entrepot_server::serve(listener, assembly.router.clone(), limits, connections, shutdown).await
+    entrepot_server::serve(listener, None, assembly.router.clone(), limits, connections, shutdown).await
 }
 
 /// What the configuration comes to for whoever puts the server together.

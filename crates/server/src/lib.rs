@@ -1,6 +1,7 @@
 //! HTTP: everything between a socket and the domain.
 //!
-//! From the outside in: the `listener` accepts connections and bounds what they may cost; `front` puts the client's
+//! From the outside in: the `listener` accepts connections and bounds what they may cost; a
+//! `connection` shakes hands where there is TLS and speaks HTTP/1.1 or HTTP/2; `front` puts the client's
 //! view, the access log and the `hygiene` checks around every request; `api` parses the [`Route`], leads it through its `door`, and calls a handler; the handler calls the domain
 //! and builds an answer with `respond`; whatever fails becomes an answer in `error`, in one mapping.
 //!
@@ -11,6 +12,7 @@ mod admin;
 mod api;
 mod blob_body;
 mod body;
+mod certificate;
 mod client_view;
 mod conditional;
 mod connection;
@@ -20,8 +22,11 @@ mod error;
 mod front;
 mod guarded_stream;
 mod handlers;
+mod handshake;
 mod head_scan;
 mod health;
+mod http1_connection;
+mod http2_connection;
 mod hygiene;
 mod limits;
 mod listener;
@@ -32,6 +37,8 @@ mod request_body;
 mod request_id;
 mod respond;
 mod route;
+mod tls;
+mod write_guard;
 
 pub use access_log::RequestFacts;
 pub use admin::admin_router;
@@ -47,3 +54,4 @@ pub use network::{Network, NetworkError};
 pub use request_body::BodyStalled;
 pub use request_id::{RequestId, RequestIds};
 pub use route::{Access, DigestOf, Route, RouteError};
+pub use tls::{ClientCertificates, Tls, TlsError, TlsSettings};
