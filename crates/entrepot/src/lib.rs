@@ -6,6 +6,7 @@ pub mod telemetry;
 mod address;
 mod assemble;
 mod authority;
+mod certificate;
 mod cli;
 mod commands;
 mod descriptors;
@@ -17,6 +18,7 @@ mod told;
 pub use address::{AddressError, ClientAddress, ServerUrl};
 pub use assemble::{AssembleError, Assembly, Blueprint, assemble};
 pub use authority::AccessBlueprint;
+pub use certificate::CertificateError;
 pub use cli::{
     ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments,
     NewPasswordArguments, NewTokenArguments, OneReference, TokenCommand, UserCommand, WarmArguments,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_registry::Limits;
-use entrepot_server::{ConnectionLimits, ServeOutcome, ViewSettings};
+use entrepot_server::{ConnectionLimits, ServeOutcome, Tls, ViewSettings};
 use entrepot_upstream::{RemotesConfig, Timeouts};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::assemble::{AssembleError, Assembly, Blueprint, assemble};
 use crate::authority::{AccessBlueprint, follow_users};
+use crate::certificate::{self, CertificateError};
 use crate::config::{AccessConfiguration, Configuration, ServerConfiguration, users_text};
 use crate::descriptors;
 use crate::socket::{self, OperatorSocket};
@@ -40,6 +41,9 @@ pub enum ServeError {
     /// The server could not be put together.
     #[error("cannot start")]
     Assemble(#[from] AssembleError),
+    /// TLS cannot be spoken.
+    #[error("cannot speak TLS")]
+    Certificate(#[from] CertificateError),
     /// Signals cannot be waited for.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
@@ -64,6 +68,10 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
     if let Some(access) = &configuration.access {
         follow_users(Arc::clone(&assembly.authority), access.users_file.clone(), users, &assembly.tasks);
     }
+    let tls = match &configuration.server.tls {
+        Some(files) => Some(certificate::open(files, &assembly.tasks)?),
+        None => None,
+    };
     let socket_serving = serve_operator(&assembly, configuration, &stopping);
     announce(configuration, &listener, metrics_listener.as_ref());
     let metrics_serving = metrics_listener.map(|listener| {
@@ -72,8 +80,7 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
             .tasks
             .spawn(async move { entrepot_server::serve_metrics(listener, metrics, stopping.cancelled_owned()).await })
     });
-    // TLS and trusted proxies: `configuration.server.tls`, `.trusted_proxies` and `.public_url` are for this listener.
-    let outcome = run(&assembly, configuration, listener, stopping).await;
+    let outcome = run(&assembly, configuration, (listener, tls), stopping).await;
     if let Some(serving) = socket_serving {
         let _ = serving.await;
     }
@@ -116,7 +123,7 @@ fn serve_operator(
 async fn run(
     assembly: &Assembly,
     configuration: &Configuration,
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
     stopping: CancellationToken,
 ) -> ServeOutcome {
     let descriptors = descriptors::raise_limit();
@@ -133,7 +140,7 @@ async fn run(
         tracing::info!("stopping: no new connections, open requests may finish");
     };
     let connections = assembly.metrics.connections();
-    entrepot_server::serve(listener, assembly.router.clone(), limits, connections, shutdown).await
+    entrepot_server::serve(listener, tls, assembly.router.clone(), limits, connections, shutdown).await
 }
 
 /// What the configuration comes to for whoever puts the server together. Reads the users file.

@@ -1,29 +1,24 @@
-//! One accepted connection: HTTP/1.1 until the client, a deadline or a shutdown ends it.
+//! One accepted connection: the handshake where there is TLS, then the protocol that was agreed on, until the client, a deadline
+//! or a shutdown ends it.
 //!
 //! HTTP/2 belongs to TLS; its preface on a plain socket closes the connection.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
-use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::{Request, Response};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
-use crate::guarded_stream::{GuardedStream, Phase};
-use crate::limits;
-use crate::request_body::RequestBody;
+use crate::handshake::shake_hands;
+use crate::metrics::ConnectionMetrics;
+use crate::tls::Tls;
+use crate::write_guard::WriteGuard;
+use crate::{http1_connection, http2_connection, limits};
 
 /// The limits of one connection and of all connections of a listener together. `Default` is what we recommend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +26,8 @@ pub struct ConnectionLimits {
     /// Connections served at once. At the limit a small reserve of further ones still gets answers to health checks and
     /// 503 to everything else; beyond that, clients wait to be accepted.
     pub connections_max: usize,
+    /// Time for the whole handshake of TLS.
+    pub handshake_timeout: Duration,
     /// Time for a whole request head, from its first byte (or from the connection, for the first one).
     pub head_timeout: Duration,
     /// Time that a connection may be silent between two requests.
@@ -39,6 +36,8 @@ pub struct ConnectionLimits {
     pub body_stall_timeout: Duration,
     /// Time without any progress after which a client that does not read is cut off.
     pub write_stall_timeout: Duration,
+    /// Time without any progress after which a response over HTTP/2 is given up that its client opens no window for.
+    pub stream_stall_timeout: Duration,
     /// Time that open requests get to finish after a shutdown was asked for.
     pub shutdown_timeout: Duration,
 }
@@ -47,10 +46,12 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections_max: limits::CONNECTIONS_MAX,
+            handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             head_timeout: limits::HEAD_TIMEOUT,
             idle_timeout: limits::IDLE_TIMEOUT,
             body_stall_timeout: limits::BODY_STALL_TIMEOUT,
             write_stall_timeout: limits::WRITE_STALL_TIMEOUT,
+            stream_stall_timeout: limits::STREAM_STALL_TIMEOUT,
             shutdown_timeout: limits::SHUTDOWN_TIMEOUT,
         }
     }
@@ -71,6 +72,18 @@ pub struct Peer {
     pub certificate: Option<Arc<str>>,
 }
 
+impl Peer {
+    /// The other end of a connection that has just been accepted.
+    pub(crate) fn new(address: SocketAddr, over_limit: bool) -> Self {
+        Self { address, over_limit, ambiguous_length: false, is_encrypted: false, certificate: None }
+    }
+
+    /// The time that its first request may take.
+    pub(crate) fn head_timeout(&self, limits: &ConnectionLimits) -> Duration {
+        if self.over_limit { limits::RESERVE_HEAD_TIMEOUT.min(limits.head_timeout) } else { limits.head_timeout }
+    }
+}
+
 /// How a connection is told to end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ending {
@@ -81,98 +94,34 @@ pub(crate) struct Ending {
 }
 
 /// Serves requests of one connection until it ends.
-pub(crate) async fn serve_connection<I, S>(
-    stream: I,
+pub(crate) async fn serve_connection<S>(
+    stream: TcpStream,
+    tls: Option<&Tls>,
     service: S,
-    address: SocketAddr,
-    over_limit: bool,
+    mut peer: Peer,
     limits: &ConnectionLimits,
+    metrics: &ConnectionMetrics,
     ending: Ending,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
 {
-    let phase = Arc::new(Phase::default());
-    let head_timeout =
-        if over_limit { limits::RESERVE_HEAD_TIMEOUT.min(limits.head_timeout) } else { limits.head_timeout };
-    let stream = GuardedStream::new(stream, Arc::clone(&phase), head_timeout, limits.write_stall_timeout);
-    let body_stall_timeout = limits.body_stall_timeout;
-    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let ambiguous_length = phase.begin_exchange();
-        let peer = Peer { address, over_limit, ambiguous_length, is_encrypted: false, certificate: None };
-        let mut request = request.map(|body| watched(body, &phase, body_stall_timeout));
-        request.extensions_mut().insert(peer);
-        let response = service.clone().oneshot(request);
-        let phase = Arc::clone(&phase);
-        async move {
-            let mut response = response.await?;
-            if phase.is_body_abandoned() {
-                // The rest of the body is in the way of the next request: a client that is not told would send one.
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response.map(|body| ExchangeBody { body, phase }))
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The guarded stream bounds a head that has begun; what is left for the library's timer is the silence before.
-        .header_read_timeout(limits.idle_timeout)
-        .max_header_size(limits::HEAD_BYTES_MAX)
-        .keep_alive(!over_limit)
-        .serve_connection(TokioIo::new(stream), answer);
-    let mut connection = pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = ending.finish.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                outcome = connection => outcome,
-                () = ending.cut.cancelled() => Ok(()),
-            }
-        }
+    let Some(tls) = tls else {
+        let stream = WriteGuard::new(stream, limits.write_stall_timeout);
+        return http1_connection::serve(stream, service, peer, limits, ending).await;
     };
-    if let Err(error) = outcome {
-        tracing::debug!(client = %address, error = &error as &dyn std::error::Error, "connection ended early");
-    }
-}
-
-fn watched(body: Incoming, phase: &Arc<Phase>, stall_timeout: Duration) -> Body {
-    // Most requests have none: they need no watching and no allocation.
-    if http_body::Body::is_end_stream(&body) {
-        return Body::empty();
-    }
-    Body::new(RequestBody::new(body, Arc::clone(phase), stall_timeout))
-}
-
-/// A response body that tells the connection when the exchange is over. It changes nothing else: the size hint decides
-/// between `Content-Length` and chunks, and is passed on exactly.
-struct ExchangeBody {
-    body: Body,
-    phase: Arc<Phase>,
-}
-
-impl http_body::Body for ExchangeBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for ExchangeBody {
-    fn drop(&mut self) {
-        self.phase.end_exchange();
+    let handshake = shake_hands(stream, tls, &peer, limits, metrics);
+    let encrypted = tokio::select! {
+        encrypted = handshake => encrypted,
+        // Nothing was asked yet.
+        () = ending.finish.cancelled() => None,
+    };
+    let Some(encrypted) = encrypted else { return };
+    peer.is_encrypted = true;
+    peer.certificate = encrypted.certificate;
+    if encrypted.is_http2 {
+        http2_connection::serve(encrypted.stream, encrypted.backlog, service, peer, limits, ending).await;
+    } else {
+        http1_connection::serve(encrypted.stream, service, peer, limits, ending).await;
     }
 }

@@ -1,13 +1,11 @@
-//! The socket under a connection, with the care that the HTTP library does not take.
+//! The stream under an HTTP/1 connection, plain or decrypted, with the care that the HTTP library does not take.
 //!
 //! - A request head that has begun must be complete within a time; the library's own head timeout also covers the
 //!   silence between requests, for which clients deserve longer.
 //! - A connection that is closed while its client still sends (an upload that was refused, a head that is too large) is
 //!   read and discarded for a moment: closing it at once would reset it, and the client would never see the answer.
-//! - A write that cannot go on because the client does not read fails after a time, so that a stalled reader does not
-//!   hold a blob, a buffer and a file for ever.
 //!
-//! Vectored writes are passed through: the library queues bodies without copying them only when the socket has them.
+//! That the client takes what is written is watched further down, in `write_guard`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -70,7 +68,7 @@ impl Phase {
     }
 }
 
-/// A socket whose reader must finish heads and whose peer must take what is written.
+/// A stream whose peer must finish the heads that it begins.
 #[derive(Debug)]
 pub(crate) struct GuardedStream<S> {
     stream: S,
@@ -78,14 +76,12 @@ pub(crate) struct GuardedStream<S> {
     scan: HeadScan,
     head_timeout: Duration,
     head_deadline: Deadline,
-    write_timeout: Duration,
-    write_deadline: Deadline,
     linger_deadline: Deadline,
 }
 
 impl<S> GuardedStream<S> {
     /// Guards a new connection: the time for its first head starts now.
-    pub(crate) fn new(stream: S, phase: Arc<Phase>, head_timeout: Duration, write_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: S, phase: Arc<Phase>, head_timeout: Duration) -> Self {
         let mut head_deadline = Deadline::default();
         head_deadline.arm(head_timeout);
         Self {
@@ -94,8 +90,6 @@ impl<S> GuardedStream<S> {
             scan: HeadScan::default(),
             head_timeout,
             head_deadline,
-            write_timeout,
-            write_deadline: Deadline::default(),
             linger_deadline: Deadline::default(),
         }
     }
@@ -113,18 +107,6 @@ impl<S> GuardedStream<S> {
         self.phase.current.store(IN_HEAD, Ordering::Relaxed);
         self.scan.feed(bytes);
         self.phase.ambiguous.store(self.scan.is_ambiguous(), Ordering::Relaxed);
-    }
-
-    /// Passes the outcome of a write on, unless it has been pending for too long.
-    fn watch_write(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if outcome.is_ready() {
-            self.write_deadline.disarm();
-            return outcome;
-        }
-        if !self.write_deadline.is_armed() {
-            self.write_deadline.arm(self.write_timeout);
-        }
-        self.write_deadline.poll_passed(context).map(|()| Err(timed_out("the client reads nothing")))
     }
 }
 
@@ -168,8 +150,7 @@ impl<S: AsyncRead + Unpin> GuardedStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch_write(context, outcome)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -177,8 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch_write(context, outcome)
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -205,19 +185,17 @@ fn timed_out(what: &'static str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
     use tokio_util::task::TaskTracker;
 
     use super::*;
 
     const HEAD: Duration = Duration::from_secs(30);
-    const WRITE: Duration = Duration::from_mins(1);
 
     fn guarded() -> (GuardedStream<DuplexStream>, DuplexStream, Arc<Phase>) {
         let phase = Arc::new(Phase::default());
         let (near, far) = duplex(64);
-        (GuardedStream::new(near, Arc::clone(&phase), HEAD, WRITE), far, phase)
+        (GuardedStream::new(near, Arc::clone(&phase), HEAD), far, phase)
     }
 
     #[tokio::test(start_paused = true)]
@@ -259,24 +237,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_takes_nothing_is_cut_and_a_slow_one_is_not() {
-        let (mut stream, mut far, _) = guarded();
-        let slow = TaskTracker::new().spawn(async move {
-            for _ in 0..4 {
-                tokio::time::sleep(Duration::from_secs(59)).await;
-                far.read_exact(&mut [0; 64]).await.expect("bytes");
-            }
-            far
-        });
-        stream.write_all(&[7; 5 * 64]).await.expect("a slow reader is served");
-        let _open = slow.await.expect("the slow reader ends");
-
-        let started = Instant::now();
-        let error = stream.write_all(&[7; 64]).await.expect_err("nobody reads");
-        assert_eq!((error.kind(), started.elapsed()), (io::ErrorKind::TimedOut, WRITE));
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_client_that_is_still_sending_is_heard_out_for_a_moment() {
         let (mut stream, mut far, phase) = guarded();
         phase.begin_exchange();
@@ -297,20 +257,6 @@ mod tests {
         assert_eq!(started.elapsed(), LINGER_TIMEOUT);
         drop(stream);
         assert_eq!(client.await.expect("the client ends"), 6 * 16);
-    }
-
-    #[tokio::test]
-    async fn a_socket_keeps_its_vectored_writes() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let socket = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
-        let mut stream = GuardedStream::new(socket, Arc::default(), HEAD, WRITE);
-        assert!(stream.is_write_vectored());
-        let (mut far, _) = listener.accept().await.expect("the other end");
-        let slices = [IoSlice::new(b"head"), IoSlice::new(b" and body")];
-        assert_eq!(stream.write_vectored(&slices).await.expect("room"), 13, "in one write");
-        let mut received = [0; 13];
-        far.read_exact(&mut received).await.expect("bytes");
-        assert_eq!(&received, b"head and body");
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! HTTP: everything between a socket and the domain.
 //!
-//! From the outside in: the `listener` accepts connections and bounds what they may cost; `front` puts the client's
-//! view, the access log and the `hygiene` checks around every request; `api` parses the [`Route`], shows it to the `gate`, leads it
-//! through its `door`, and calls a handler; the handler calls the domain
+//! From the outside in: the `listener` accepts connections and bounds what they may cost; a `connection` shakes hands where there is
+//! TLS and speaks HTTP/1.1 or HTTP/2; `front` puts the client's view, the access log and the `hygiene` checks around every request;
+//! `api` parses the [`Route`], shows it to the `gate`, leads it through its `door`, and calls a handler; the handler calls the domain
 //! and builds an answer with `respond`; whatever fails becomes an answer in `error`, in one mapping.
 //!
 //! This crate knows no SQL, no object storage and no particular store.
@@ -13,6 +13,7 @@ mod api;
 mod audit;
 mod blob_body;
 mod body;
+mod certificate;
 mod challenge;
 mod client_view;
 mod conditional;
@@ -24,8 +25,11 @@ mod front;
 mod gate;
 mod guarded_stream;
 mod handlers;
+mod handshake;
 mod head_scan;
 mod health;
+mod http1_connection;
+mod http2_connection;
 mod hygiene;
 mod limits;
 mod listener;
@@ -38,7 +42,9 @@ mod request_id;
 mod respond;
 mod route;
 mod socket;
+mod tls;
 mod token_endpoint;
+mod write_guard;
 
 pub use access_log::{Decision, RequestFacts};
 pub use admin::{AdminRoute, admin_router};
@@ -55,4 +61,5 @@ pub use request_body::BodyStalled;
 pub use request_id::{RequestId, RequestIds};
 pub use route::{Access, DigestOf, Route, RouteError};
 pub use socket::serve_socket;
+pub use tls::{ClientCertificates, Tls, TlsError, TlsSettings};
 pub use token_endpoint::token_router;

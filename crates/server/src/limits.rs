@@ -86,3 +86,43 @@ pub(crate) const CREDENTIAL_LIFETIME_SECONDS_MAX: i64 = 10 * 366 * 86_400;
 
 /// Platforms that one request may want of an image; beyond it the answer is 400.
 pub(crate) const WARM_PLATFORMS_MAX: usize = 32;
+
+/// Bytes of the name in a client certificate; a longer one is no name, and its owner nobody.
+pub(crate) const CERTIFICATE_NAME_MAX: usize = 256;
+
+/// A handshake of TLS must be over within this time, from the connection on; then it is closed.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests that one HTTP/2 connection may have open at once; further ones are refused, which clients wait and repeat.
+pub(crate) const STREAMS_MAX: u32 = 128;
+
+/// Requests that a client may take back before they were looked at; with more of them waiting the connection ends
+/// (`ENHANCE_YOUR_CALM`).
+pub(crate) const STREAMS_TAKEN_BACK_MAX: usize = 20;
+
+/// Errors of streams that a client may provoke on one connection; then it ends (`ENHANCE_YOUR_CALM`).
+pub(crate) const STREAM_ERRORS_MAX: usize = 256;
+
+/// Bytes of one request body over HTTP/2 that a client may send ahead of its reader; then it has to wait.
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
+
+/// Bytes of all request bodies of one HTTP/2 connection that may be on their way to their readers; then all have to wait.
+pub(crate) const CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// Bytes of one HTTP/2 response that wait for the socket; then its body is not asked for more.
+pub(crate) const STREAM_SEND_BUFFER: usize = 64 * 1024;
+
+/// The largest piece of a response that HTTP/2 is given at once: one frame. A client that takes no such piece for
+/// [`STREAM_STALL_TIMEOUT`] loses the response.
+pub(crate) const STREAM_PIECE: usize = 16 * 1024;
+
+/// A response over HTTP/2 that its client opens no window for is given up after this time, and the others go on. It is longer than
+/// [`WRITE_STALL_TIMEOUT`], because many clients open a window again when half of it is used: megabytes, on a slow link.
+pub(crate) const STREAM_STALL_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// An HTTP/2 connection is pinged this often, so that one whose client is gone does not wait for an upstream.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_mins(1);
+
+/// An HTTP/2 client that has not answered a ping by then is gone. It is long because the ping stands in a row with all that the
+/// socket has taken before: megabytes, on a slow link.
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_mins(2);

@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::connection::{ConnectionLimits, Ending, serve_connection};
+use crate::connection::{ConnectionLimits, Ending, Peer, serve_connection};
 use crate::limits::{ACCEPT_LOG_INTERVAL, ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, CONNECTIONS_RESERVE};
 use crate::metrics::ConnectionMetrics;
+use crate::tls::Tls;
 
 /// What is left to say after a listener has shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +29,14 @@ pub struct ServeOutcome {
     pub connections_cut: usize,
 }
 
-/// Serves `service` on `listener` until `shutdown` completes, then lets open requests finish.
+/// Serves `service` on `listener` until `shutdown` completes, then lets open requests finish. With `tls` nothing else is
+/// spoken there, without it nothing but plain HTTP/1.
 ///
 /// The listening socket is closed as soon as `shutdown` completes; connections without a request end at once, the others
 /// after their request, at the latest after [`ConnectionLimits::shutdown_timeout`].
 pub async fn serve<S>(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     service: S,
     limits: ConnectionLimits,
     metrics: ConnectionMetrics,
@@ -46,6 +49,7 @@ where
     let shutdown_timeout = limits.shutdown_timeout;
     let connections = Connections {
         slots: Slots::new(limits.connections_max),
+        tls,
         limits: Arc::new(limits),
         metrics,
         tasks: TaskTracker::new(),
@@ -62,6 +66,7 @@ where
 /// The open connections of a listener and what they share.
 struct Connections {
     slots: Slots,
+    tls: Option<Arc<Tls>>,
     limits: Arc<ConnectionLimits>,
     metrics: ConnectionMetrics,
     tasks: TaskTracker,
@@ -101,15 +106,15 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(client = %address, %error, "cannot switch off write coalescing");
         }
-        let over_limit = slot.over_limit;
-        if over_limit {
+        if slot.over_limit {
             self.metrics.refused();
         }
+        let peer = Peer::new(address, slot.over_limit);
         let open = self.metrics.open();
-        let limits = Arc::clone(&self.limits);
+        let (tls, limits, metrics) = (self.tls.clone(), Arc::clone(&self.limits), self.metrics.clone());
         let ending = self.ending.clone();
         self.tasks.spawn(async move {
-            serve_connection(stream, service, address, over_limit, &limits, ending).await;
+            serve_connection(stream, tls.as_deref(), service, peer, &limits, &metrics, ending).await;
             drop((slot, open));
         });
     }
@@ -211,7 +216,11 @@ fn is_of_one_client(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
+mod http2_tests;
+#[cfg(test)]
 mod socket_tests;
+#[cfg(test)]
+mod tls_tests;
 
 #[cfg(test)]
 mod tests {

@@ -86,6 +86,7 @@ pub struct ConnectionMetrics {
     open: Gauge,
     refused: Counter,
     accept_failures: Counter,
+    handshake_failures: Counter,
 }
 
 impl ConnectionMetrics {
@@ -102,6 +103,11 @@ impl ConnectionMetrics {
             "Failures to accept a connection, as when file descriptors ran out",
             metrics.accept_failures.clone(),
         );
+        registry.register(
+            "tls_handshake_failures",
+            "Connections that ended before TLS was agreed on",
+            metrics.handshake_failures.clone(),
+        );
         metrics
     }
 
@@ -111,6 +117,15 @@ impl ConnectionMetrics {
 
     pub(crate) fn accept_failed(&self) {
         self.accept_failures.inc();
+    }
+
+    pub(crate) fn handshake_failed(&self) {
+        self.handshake_failures.inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn handshake_failures(&self) -> u64 {
+        self.handshake_failures.get()
     }
 
     /// Counts a connection as open until the result is dropped.
@@ -283,7 +298,7 @@ pub async fn serve_metrics(
 ) -> ServeOutcome {
     let limits = ConnectionLimits { connections_max: METRICS_CONNECTIONS_MAX, ..ConnectionLimits::default() };
     // Its own connections are not those that the page is about.
-    serve(listener, metrics_router(metrics), limits, ConnectionMetrics::default(), shutdown).await
+    serve(listener, None, metrics_router(metrics), limits, ConnectionMetrics::default(), shutdown).await
 }
 
 fn answer(status: StatusCode, media_type: &'static str, page: String) -> Response<Body> {
@@ -372,6 +387,7 @@ mod tests {
             r#"entrepot_access_decisions_total{action="pull",outcome="allowed"} 1"#,
             "entrepot_http_connections_open 1",
             "entrepot_http_connections_refused_total 1",
+            "entrepot_http_tls_handshake_failures_total 0",
             "entrepot_fills_running 3",
             "# EOF",
         ];

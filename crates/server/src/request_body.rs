@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
@@ -52,10 +53,20 @@ pub(crate) enum RequestBodyError<E: Error + 'static> {
     Unreadable(#[source] E),
 }
 
+/// The body of a request as handlers get it.
+pub(crate) fn watched(body: Incoming, phase: Option<Arc<Phase>>, stall_timeout: Duration) -> axum::body::Body {
+    // Most requests have none: they need no watching and no allocation.
+    if body.is_end_stream() {
+        return axum::body::Body::empty();
+    }
+    axum::body::Body::new(RequestBody::new(body, phase, stall_timeout))
+}
+
 /// A body that ends in [`BodyStalled`] when its client is too slow, and tells the connection when it was dropped unread.
 pub(crate) struct RequestBody<B: Body + Unpin> {
     body: B,
-    phase: Arc<Phase>,
+    /// Is told of a body that was left unread, where that is in the way of the next request: not over HTTP/2.
+    phase: Option<Arc<Phase>>,
     received: u64,
     /// Bytes since the last time that the client had earned another timeout.
     window: u64,
@@ -69,7 +80,7 @@ pub(crate) struct RequestBody<B: Body + Unpin> {
 }
 
 impl<B: Body + Unpin> RequestBody<B> {
-    pub(crate) fn new(body: B, phase: Arc<Phase>, timeout: Duration) -> Self {
+    pub(crate) fn new(body: B, phase: Option<Arc<Phase>>, timeout: Duration) -> Self {
         Self {
             body,
             phase,
@@ -143,8 +154,8 @@ where
 
 impl<B: Body + Unpin> Drop for RequestBody<B> {
     fn drop(&mut self) {
-        if !self.is_over && !self.body.is_end_stream() {
-            self.phase.abandon_body();
+        if let Some(phase) = self.phase.as_ref().filter(|_| !self.is_over && !self.body.is_end_stream()) {
+            phase.abandon_body();
         }
     }
 }
@@ -170,7 +181,7 @@ mod tests {
         let frames = Box::pin(futures_util::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|bytes| (Ok(Frame::data(bytes)), receiver))
         }));
-        (sender, RequestBody::new(StreamBody::new(frames), Arc::new(Phase::default()), TIMEOUT))
+        (sender, RequestBody::new(StreamBody::new(frames), None, TIMEOUT))
     }
 
     #[tokio::test(start_paused = true)]

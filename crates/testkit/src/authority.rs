@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -66,6 +66,38 @@ impl Authority {
         self.sign(&["client.example"], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A certificate for a client of this common name, if any, and these alternative names (hosts and addresses).
+    ///
+    /// # Panics
+    /// When no key can be made, or a name is none.
+    pub fn client_named(&self, common_name: Option<&str>, names: &[&str]) -> Certificate {
+        let mut params = parameters(names, ExtendedKeyUsagePurpose::ClientAuth);
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = common_name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        self.sign_parameters(&params)
+    }
+
+    /// A certificate for a server of these names (hosts and addresses).
+    ///
+    /// # Panics
+    /// When no key can be made, or a name is none.
+    pub fn server(&self, names: &[&str]) -> Certificate {
+        self.sign(names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A certificate for a server whose time was over long ago.
+    ///
+    /// # Panics
+    /// When no key can be made, or a name is none.
+    pub fn expired_server(&self, names: &[&str]) -> Certificate {
+        let mut params = parameters(names, ExtendedKeyUsagePurpose::ServerAuth);
+        params.not_after = date_time_ymd(2001, 1, 1);
+        params.not_before = date_time_ymd(2000, 1, 1);
+        self.sign_parameters(&params)
+    }
+
     pub(crate) fn acceptor(&self, clients: ClientCertificates<'_>) -> TlsAcceptor {
         let signed = self.sign(&SERVER_NAMES, ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from_pem_slice(signed.certificate.as_bytes()).expect("it was just written")];
@@ -83,9 +115,10 @@ impl Authority {
     }
 
     fn sign(&self, names: &[&str], purpose: ExtendedKeyUsagePurpose) -> Certificate {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names of hosts");
-        params.extended_key_usages = vec![purpose];
+        self.sign_parameters(&parameters(names, purpose))
+    }
+
+    fn sign_parameters(&self, params: &CertificateParams) -> Certificate {
         let key = new_key();
         let certificate = params.signed_by(&key, &self.0).expect("an authority signs");
         Certificate { certificate: certificate.pem(), key: key.serialize_pem() }
@@ -111,6 +144,13 @@ impl fmt::Debug for Authority {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Authority").finish_non_exhaustive()
     }
+}
+
+fn parameters(names: &[&str], purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names of hosts");
+    params.extended_key_usages = vec![purpose];
+    params
 }
 
 fn new_key() -> KeyPair {

@@ -48,6 +48,7 @@ pub(crate) use self::access::USERS_FILE;
 pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
 use self::limits::CONFIGURATION_BYTES_MAX;
+pub(crate) use self::limits::PEM_BYTES_MAX;
 use self::resolve::{Resolver, resolve};
 pub(crate) use self::upstream::DOCKER_HUB;
 pub(crate) use self::users_file::users_text;

@@ -57,7 +57,7 @@ impl Admin {
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::default();
         let (limits, metrics) = (ConnectionLimits::default(), entrepot_server::Metrics::new("test").connections());
-        tasks.spawn(entrepot_server::serve(listener, router, limits, metrics, std::future::pending()));
+        tasks.spawn(entrepot_server::serve(listener, None, router, limits, metrics, std::future::pending()));
         Self { address, asked, _tasks: tasks }
     }
 

@@ -189,7 +189,14 @@ async fn asks_for(token: &'static str) -> (std::net::SocketAddr, Tasks) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tasks, metrics) = (Tasks::default(), entrepot_server::Metrics::new("test").connections());
-    tasks.spawn(entrepot_server::serve(listener, router, ConnectionLimits::default(), metrics, std::future::pending()));
+    tasks.spawn(entrepot_server::serve(
+        listener,
+        None,
+        router,
+        ConnectionLimits::default(),
+        metrics,
+        std::future::pending(),
+    ));
     (address, tasks)
 }
 

@@ -149,7 +149,7 @@ impl Running {
         };
         let (router, metrics) = (assembly.router.clone(), assembly.metrics.connections());
         let serving = async move {
-            entrepot_server::serve(listener, router, ConnectionLimits::default(), metrics, shutdown).await
+            entrepot_server::serve(listener, None, router, ConnectionLimits::default(), metrics, shutdown).await
         };
         self.server = Some(assembly.tasks.spawn(serving));
         self.stop = Some(stop);

@@ -64,7 +64,8 @@ fn a14_the_client_is_whom_the_last_trusted_proxy_names() {
 
 #[test]
 fn a14_scheme_and_host_are_those_of_the_request_or_of_a_trusted_proxy() {
-    let rows: [(&str, bool, &[(&str, &str)], &str); 14] = [
+    type Row = (&'static str, bool, &'static [(&'static str, &'static str)], &'static str);
+    let rows: [Row; 14] = [
         ("1.1.1.1", false, &[("host", "a")], "http://a"),
         ("1.1.1.1", true, &[("host", "a:5000")], "https://a:5000"),
         ("1.1.1.1", true, &[("host", "[::1]:5000")], "https://[::1]:5000"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use bytes::Bytes;
@@ -18,30 +19,37 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{ServeOutcome, serve};
+use crate::client_view::ClientView;
 use crate::connection::ConnectionLimits;
 use crate::front::front;
 use crate::health::Health;
 use crate::limits::{HEAD_BYTES_MAX, HEADER_BYTES_MAX, TARGET_BYTES_MAX};
-use crate::metrics::Metrics;
+use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::request_body::BodyStalled;
 use crate::request_id::RequestIds;
+use crate::tls::Tls;
 
 /// Long enough for any machine; reached only when a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A timeout that a test waits for.
-const SHORT: Duration = Duration::from_millis(150);
+pub(super) const SHORT: Duration = Duration::from_millis(150);
 
-struct Server {
-    address: std::net::SocketAddr,
+pub(super) struct Server {
+    pub(super) address: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<ServeOutcome>,
+    pub(super) metrics: ConnectionMetrics,
     /// One message for each endless body that was dropped.
-    dropped: mpsc::UnboundedReceiver<()>,
+    pub(super) dropped: mpsc::UnboundedReceiver<()>,
 }
 
 impl Server {
     async fn start(limits: ConnectionLimits) -> Self {
+        Self::start_with(limits, None).await
+    }
+
+    pub(super) async fn start_with(limits: ConnectionLimits, tls: Option<Arc<Tls>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -51,8 +59,9 @@ impl Server {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = TaskTracker::new().spawn(serve(listener, router, limits, metrics.connections(), shutdown));
-        Self { address, stop, task, dropped }
+        let metrics = metrics.connections();
+        let task = TaskTracker::new().spawn(serve(listener, tls, router, limits, metrics.clone(), shutdown));
+        Self { address, stop, task, metrics, dropped }
     }
 
     async fn connect(&self) -> Client {
@@ -66,7 +75,7 @@ impl Server {
         client.rest().await
     }
 
-    async fn stop(self) -> ServeOutcome {
+    pub(super) async fn stop(self) -> ServeOutcome {
         self.stop.send(()).expect("the server runs");
         tokio::time::timeout(PATIENCE, self.task).await.expect("an end").expect("no panic")
     }
@@ -100,12 +109,18 @@ impl Client {
 fn routes(dropped: mpsc::UnboundedSender<()>) -> Router {
     Router::new()
         .route("/v2/", get(async || "{}"))
+        .route("/v2/view", get(view))
         .route("/v2/blob", get(async || Bytes::from_static(b"twelve bytes")))
         .route("/v2/upload", put(upload))
         .route("/v2/refused", put(async || (StatusCode::PAYLOAD_TOO_LARGE, "too large")))
         .route("/v2/panic", get(async || -> Response { panic!("for a test") }))
         .route("/v2/endless", get(async move || endless(dropped)))
         .merge(Health::new(async || Ok(())).router())
+}
+
+async fn view(request: Request) -> String {
+    let view = request.extensions().get::<ClientView>().expect("a view");
+    format!("{} {}", view.base_url, view.certificate.as_deref().unwrap_or("-"))
 }
 
 async fn upload(body: Body) -> Response {
@@ -132,7 +147,7 @@ fn endless(dropped: mpsc::UnboundedSender<()>) -> Response {
     Response::new(Body::new(StreamBody::new(frames)))
 }
 
-fn status(answer: &str) -> &str {
+pub(super) fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("no answer")
 }
 

@@ -61,7 +61,7 @@ pub(super) fn blueprint(anonymous: Anonymous, rules: Vec<Rule>) -> AccessBluepri
     AccessBlueprint {
         service: SERVICE.to_owned(),
         rules: Rules::new(anonymous, Vec::new(), rules),
-        users: USERS.map(|user| format!("{user}:{HASH}\n")).concat(),
+        users: Some(USERS.map(|user| format!("{user}:{HASH}\n")).concat()),
         issuers: Vec::new(),
         token_lifetime: Duration::from_mins(5),
     }
@@ -249,7 +249,7 @@ async fn late_authority(folder: &Path) -> Arc<Authority> {
     let issuers = Issuers::new(Vec::new(), Timeouts::default(), Lookup::default(), Arc::new(Late));
     Authority::new(AuthorityParts {
         rules: blueprint.rules,
-        users: Users::parse(&blueprint.users).unwrap(),
+        users: Users::parse(&blueprint.users.unwrap()).unwrap(),
         credentials: StoredCredentials::new(Arc::clone(&store), Arc::new(Late)),
         tokens: Tokens::open(store, Arc::new(Late), SERVICE.to_owned(), blueprint.token_lifetime).await.unwrap(),
         issuers: issuers.unwrap(),

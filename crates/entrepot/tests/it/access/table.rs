@@ -236,6 +236,9 @@ fn order(route: AdminRoute) -> (&'static str, &'static str, String, bool) {
         AdminRoute::Refresh => ("POST", "cache/refresh", named(), false),
         AdminRoute::Warm => ("POST", "cache/warm", named(), false),
         AdminRoute::Explain => ("GET", "explain?reference=team/app:1", String::new(), false),
+        AdminRoute::Tokens => ("GET", "tokens", String::new(), true),
+        AdminRoute::CreateToken => ("POST", "tokens", r#"{"kind":"robot","name":"table"}"#.to_owned(), true),
+        AdminRoute::RevokeToken => ("POST", "tokens/revoke", r#"{"id":"none"}"#.to_owned(), true),
     }
 }
 

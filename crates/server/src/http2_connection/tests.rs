@@ -1,0 +1,132 @@
+//! The pace of clients, in a time that passes at once.
+
+use h2::client::SendRequest;
+use h2::{Reason, RecvStream};
+use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::io::DuplexStream;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+
+const STALL: Duration = limits::STREAM_STALL_TIMEOUT;
+
+/// What a response consists of.
+#[derive(Clone, Copy)]
+enum Answer {
+    Endless,
+    /// Nothing for hours, and then twelve bytes.
+    Late,
+}
+
+fn body(answer: Answer) -> Body {
+    let frame = |size: usize| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![7; size])));
+    match answer {
+        Answer::Endless => {
+            let large = Bytes::from(vec![7; 10 * limits::STREAM_PIECE]);
+            let frames = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(large.clone())));
+            Body::new(StreamBody::new(frames))
+        }
+        Answer::Late => {
+            let frames = Box::pin(futures_util::stream::once(async move {
+                tokio::time::sleep(10 * STALL).await;
+                frame(12)
+            }));
+            Body::new(StreamBody::new(frames))
+        }
+    }
+}
+
+/// A client of a connection that answers every request in the same way.
+async fn client(answer: Answer) -> SendRequest<Bytes> {
+    let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 20);
+    let service =
+        tower::service_fn(move |_: Request<Body>| async move { Ok::<_, Infallible>(Response::new(body(answer))) });
+    let peer = Peer::new(([127, 0, 0, 1], 1).into(), false);
+    let tasks = TaskTracker::new();
+    tasks.spawn(async move {
+        serve(near, Backlog::default(), service, peer, &ConnectionLimits::default(), Ending::default()).await;
+    });
+    let (requests, connection) = h2::client::handshake(far).await.expect("a preface");
+    tasks.spawn(connection);
+    requests
+}
+
+async fn get(requests: &mut SendRequest<Bytes>) -> RecvStream {
+    let request = Request::get("https://a/").body(()).expect("legal");
+    let (response, _) = requests.send_request(request, true).expect("room");
+    response.await.expect("an answer").into_body()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_goes_on_is_served() {
+    let mut requests = client(Answer::Endless).await;
+    let mut body = get(&mut requests).await;
+    for _ in 0..50 {
+        let data = body.data().await.expect("no end").expect("no reset");
+        assert!(data.len() <= limits::STREAM_PIECE);
+        // The window is opened by halves, which is two or three frames.
+        body.flow_control().release_capacity(data.len()).expect("open");
+        tokio::time::sleep(STALL.mul_f64(0.2)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_stops_is_waited_for_and_then_reset() {
+    let mut requests = client(Answer::Endless).await;
+    let mut body = get(&mut requests).await;
+    let started = Instant::now();
+    let error = loop {
+        match body.data().await.expect("no good end") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.reason(), Some(Reason::CANCEL));
+    assert!((STALL..2 * STALL).contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_we_are_late_with_is_not_held_against_the_client() {
+    let mut requests = client(Answer::Late).await;
+    let mut body = get(&mut requests).await;
+    assert_eq!(body.data().await.expect("no end").expect("no reset").len(), 12);
+    assert!(body.data().await.is_none_or(|end| end.is_ok_and(|end| end.is_empty())));
+}
+
+#[tokio::test]
+async fn lengths_are_told_as_over_http_1() {
+    let full = || Body::new(Full::new(Bytes::from_static(b"abc")));
+    let rows = [
+        (StatusCode::OK, false, full(), Some("3")),
+        (StatusCode::OK, true, full(), Some("3")),
+        (StatusCode::ACCEPTED, false, Body::empty(), Some("0")),
+        (StatusCode::OK, true, Body::empty(), None),
+        (StatusCode::NO_CONTENT, false, Body::empty(), None),
+        (StatusCode::NOT_MODIFIED, false, Body::empty(), None),
+        (StatusCode::OK, false, body(Answer::Endless), None),
+    ];
+    for (index, (status, is_head, body, expected)) in rows.into_iter().enumerate() {
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let response = paced(response, is_head);
+        let length = response.headers().get(CONTENT_LENGTH).map(|length| length.to_str().expect("text").to_owned());
+        assert_eq!(length.as_deref(), expected, "row {index}");
+        assert!(!is_head || response.body().is_end_stream());
+    }
+}
+
+#[tokio::test]
+async fn a_body_comes_in_pieces_and_whole() {
+    let large: Vec<u8> = (0..100_000_u32).map(|index| index.to_le_bytes()[0]).collect();
+    let response = paced(Response::new(Body::from(large.clone())), false);
+    assert_eq!(response.headers()[CONTENT_LENGTH], "100000");
+    let mut body = response.into_body();
+    let mut received = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let piece = frame.expect("no failure").into_data().expect("data");
+        assert!(piece.len() <= limits::STREAM_PIECE);
+        received.extend_from_slice(&piece);
+    }
+    assert_eq!(received, large);
+}
