@@ -1,5 +1,6 @@
 //! Who is let in by what, and for how long.
 
+mod issuers;
 mod lasting;
 mod secrets;
 mod upstreams;

@@ -78,41 +78,39 @@ impl Install {
     }
 
     pub(crate) async fn with_rules(rules: Rules) -> Self {
-        Self::before(CallerUpstreams::default(), rules).await
+        Self::knowing(Issuers::default(), CallerUpstreams::default(), rules).await
     }
 
-    /// A replica with the same store, clock and users, and other rules.
-    pub(crate) async fn replica(&self, rules: Rules) -> Self {
-        let (store, folder, clock) = (Arc::clone(&self.store), Arc::clone(&self.folder), Arc::clone(&self.clock));
-        Self::over(store, folder, clock, rules, CallerUpstreams::default()).await
-    }
-
-    /// In front of upstreams that are asked about their own users.
-    pub(crate) async fn before(upstreams: CallerUpstreams, rules: Rules) -> Self {
+    /// Which asks others who somebody is.
+    pub(crate) async fn knowing(issuers: Issuers, upstreams: CallerUpstreams, rules: Rules) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let store = Arc::new(TestStore::open(folder.path()));
-        Self::over(store, folder, TestClock::new(), rules, upstreams).await
-    }
-
-    async fn over(
-        store: Arc<TestStore>,
-        folder: Arc<TempDir>,
-        clock: Arc<TestClock>,
-        rules: Rules,
-        upstreams: CallerUpstreams,
-    ) -> Self {
-        let tokens = Tokens::open(store.clone(), clock.clone(), SERVICE.to_owned(), Duration::from_mins(5));
+        let (store, clock) = (Arc::new(TestStore::open(folder.path())), TestClock::new());
         let metrics = Arc::default();
         let authority = Authority::new(AuthorityParts {
             rules,
             users: Users::parse(&users(&["alice", "bob"])).unwrap(),
             credentials: StoredCredentials::new(store.clone(), clock.clone()),
-            tokens: tokens.await.unwrap(),
-            issuers: Issuers::default(),
+            tokens: tokens(&store, &clock).await,
+            issuers,
             upstreams,
             metrics: Arc::clone(&metrics),
         });
         Self { authority, store, clock, metrics, folder }
+    }
+
+    /// The authority of a replica with the same store and clock, and other rules. Its users have the same passwords, and other hashes.
+    pub(crate) async fn replica(&self, rules: Rules) -> Self {
+        let authority = Authority::new(AuthorityParts {
+            rules,
+            users: Users::parse(&users(&["alice", "bob"])).unwrap(),
+            credentials: StoredCredentials::new(self.store.clone(), self.clock.clone()),
+            tokens: tokens(&self.store, &self.clock).await,
+            issuers: Issuers::default(),
+            upstreams: CallerUpstreams::default(),
+            metrics: Arc::clone(&self.metrics),
+        });
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Self { authority, store, clock, metrics: Arc::clone(&self.metrics), folder: Arc::clone(&self.folder) }
     }
 
     pub(crate) async fn basic(&self, user: &str, password: &str) -> Result<Caller, Refusal> {
@@ -156,6 +154,10 @@ impl Install {
         let (row, token) = made.unwrap().unwrap();
         (row.id, token)
     }
+}
+
+async fn tokens(store: &Arc<TestStore>, clock: &Arc<TestClock>) -> Tokens {
+    Tokens::open(store.clone(), clock.clone(), SERVICE.to_owned(), Duration::from_mins(5)).await.unwrap()
 }
 
 /// The text of a users file in which everybody's password is his name with `'s`.

@@ -14,7 +14,7 @@ async fn setup() -> (Install, FakeUpstream) {
     let remotes = Remotes::new(RemotesConfig { upstreams: vec![config], ..RemotesConfig::default() }).unwrap();
     let upstreams = CallerUpstreams::new(remotes.asked_as_caller().iter().cloned());
     let rules = Rules::new(Anonymous::None, vec![], vec![rule("all", "alice", "**", Actions::ALL)]);
-    (Install::before(upstreams, rules).await, fake)
+    (Install::knowing(Issuers::default(), upstreams, rules).await, fake)
 }
 
 #[tokio::test]
