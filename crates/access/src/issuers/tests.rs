@@ -407,11 +407,11 @@ async fn a_token_that_comes_again_is_not_verified_again() {
     issuers.metrics().register(&mut registry);
     encode(&mut page, &registry).unwrap();
     for line in [
-        r#"oidc_documents_total{issuer="ci",document="discovery",outcome="ok"} 1"#,
-        r#"oidc_documents_total{issuer="ci",document="keys",outcome="ok"} 1"#,
-        r#"oidc_tokens_total{issuer="ci",outcome="accepted"} 1"#,
-        r#"oidc_tokens_total{issuer="ci",outcome="remembered"} 2"#,
-        r#"oidc_tokens_total{issuer="ci",outcome="wrong_audience"} 1"#,
+        r#"access_oidc_documents_total{issuer="ci",document="discovery",outcome="ok"} 1"#,
+        r#"access_oidc_documents_total{issuer="ci",document="keys",outcome="ok"} 1"#,
+        r#"access_oidc_tokens_total{issuer="ci",outcome="accepted"} 1"#,
+        r#"access_oidc_tokens_total{issuer="ci",outcome="remembered"} 2"#,
+        r#"access_oidc_tokens_total{issuer="ci",outcome="wrong_audience"} 1"#,
     ] {
         assert!(page.contains(line), "{line}: {page}");
     }
