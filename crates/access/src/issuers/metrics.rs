@@ -33,6 +33,7 @@ struct TokenLabels {
 impl IssuerMetrics {
     /// Makes them known under their names.
     pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("access");
         registry.register(
             "oidc_documents",
             "Documents of identity providers that were fetched, by document (discovery, keys) and outcome (ok, failed)",
