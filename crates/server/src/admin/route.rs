@@ -40,7 +40,7 @@ pub enum AdminRoute {
 
 impl AdminRoute {
     /// Every one, so that tests can ask each of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Stats,
         Self::Entries,
         Self::Pins,
@@ -51,6 +51,9 @@ impl AdminRoute {
         Self::Refresh,
         Self::Warm,
         Self::Explain,
+        Self::Tokens,
+        Self::CreateToken,
+        Self::RevokeToken,
     ];
 
     /// Parses a request's method and path (as sent).
