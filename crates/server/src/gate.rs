@@ -407,3 +407,53 @@ impl Rights {
         self.visitor.may_pull(name, false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use entrepot_access::{Principal, TokenFault};
+    use http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_as_one_and_never_as_a_wrong_password() {
+        let outage = Refusal::Unavailable { what: "the provider github".into(), source: "no route to host".into() };
+        let too_many = Refusal::TooManyAttempts { retry_after: Duration::from_millis(1500) };
+        let invalid = Refusal::InvalidToken(TokenFault::Expired);
+        let malformed = |expected| Unproven::Header(ProofError::Malformed(expected));
+        let rows = [
+            (Unproven::Refused(outage), 503, "10", None),
+            (Unproven::Refused(Refusal::Busy), 503, "2", None),
+            (Unproven::Refused(too_many), 429, "2", None),
+            (Unproven::Refused(Refusal::WrongCredentials), 401, "", None),
+            (Unproven::Refused(invalid), 401, "", Some(ChallengeError::InvalidToken)),
+            (malformed(crate::proof::Expected::Basic), 401, "", None),
+            (malformed(crate::proof::Expected::Bearer), 401, "", Some(ChallengeError::InvalidToken)),
+            (Unproven::Header(ProofError::UnknownScheme), 401, "", None),
+            (Unproven::Header(ProofError::Repeated), 400, "", None),
+        ];
+        for (unproven, status, retry_after, error) in rows {
+            assert_eq!(unproven.challenge_error(), error, "{unproven:?}");
+            let response = ErrorResponse::from(&unproven).challenging(Some("Bearer".into())).into_response(true, None);
+            let header = |name| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
+            assert_eq!((response.status().as_u16(), header(RETRY_AFTER)), (status, retry_after), "{unproven:?}");
+            // Only who can do something about it by other credentials is asked for them.
+            assert_eq!(header(WWW_AUTHENTICATE).is_empty(), status != 401, "{unproven:?}");
+            assert_eq!(header(CACHE_CONTROL), "no-store");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_by_the_servers_own_socket_is_the_operator() {
+        let request = http::Request::builder().header(AUTHORIZATION, "Basic !").body(()).unwrap();
+        let (head, ()) = request.into_parts();
+        for is_operator in [true, false] {
+            let view = ClientView { is_operator, ..ClientView::default() };
+            let caller = authenticate(&Authority::open(), &head, &view).await.unwrap();
+            assert_eq!(caller.principal == Principal::Operator, is_operator);
+            assert_eq!(caller.principal.is_anonymous(), !is_operator);
+        }
+    }
+}

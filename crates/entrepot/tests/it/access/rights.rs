@@ -1,7 +1,9 @@
 //! What rights let and do not let happen, and how that is said.
 
-use entrepot_access::{Anonymous, Principal, UserName};
+use entrepot_access::{Anonymous, NewCredential, Principal, UserName};
+use entrepot_metadata::CredentialKind;
 use entrepot_testkit::Image;
+use secrecy::ExposeSecret;
 
 use super::setup::{House, PASSWORD, With, blueprint, client_at, rule, rules};
 use crate::support::Setup;
@@ -169,4 +171,35 @@ async fn a11_too_many_wrong_passwords_are_told_to_wait_and_others_are_not() {
     assert_eq!((last.status, last.code().as_str(), last.challenge()), (429, "TOOMANYREQUESTS", ""));
     assert!(last.header("retry-after").parse::<u64>().is_ok_and(|seconds| (1..=60).contains(&seconds)));
     assert_eq!(guess(&neighbour, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_of_a_users_own_making_is_worth_what_it_was_made_for_and_nothing_gets_more() {
+    let house = House::build().await;
+    house.push("team/app", "1", &Image::new(1, &[10]), &With::User("pusher")).await;
+    let narrow = NewCredential {
+        kind: CredentialKind::Personal,
+        principal: "all".parse().unwrap(),
+        name: "narrow".to_owned(),
+        repositories: vec!["team/*".to_owned()],
+        actions: vec!["pull".to_owned()],
+        expires_at: None,
+    };
+    let credentials = house.registry.assembly().authority.credentials().unwrap();
+    let Ok(Some((_, token))) = credentials.create(narrow).await else { panic!("no token was made") };
+    let token = token.expose_secret();
+    for with in [With::Basic("all", token.to_owned()), With::Bearer(token.to_owned())] {
+        assert_eq!(house.ask("GET", "/v2/team/app/manifests/1", &with).await.status, 200, "{with:?}");
+        for (method, path) in [
+            ("PUT", "/v2/team/app/manifests/1"),
+            ("DELETE", "/v2/team/app/manifests/1"),
+            ("GET", "/v2/other/app/manifests/1"),
+            ("GET", "/v2/_catalog"),
+            ("GET", "/api/v1/cache/stats"),
+        ] {
+            // No other token of the token service would help, so none is asked for.
+            let denied = house.ask(method, path, &with).await;
+            assert_eq!((denied.status, denied.challenge()), (403, ""), "{with:?} {method} {path}");
+        }
+    }
 }
