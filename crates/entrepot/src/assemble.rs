@@ -162,7 +162,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
                 credentials: StoredCredentials::new(own.metadata.clone(), clock.clone()),
                 tokens: tokens.map_err(AssembleError::Keys)?,
                 issuers: Issuers::new(issuers, timeouts, lookup, clock.clone()).map_err(AssembleError::Issuers)?,
-                upstreams: CallerUpstreams::new(remotes.listed()),
+                upstreams: CallerUpstreams::new(remotes.asked_as_caller().to_vec()),
                 metrics: access_metrics,
             })
         }
