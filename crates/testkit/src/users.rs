@@ -13,7 +13,7 @@ use crate::seen::Seen;
 #[derive(Clone, Debug)]
 pub struct Users {
     has_tokens: bool,
-    users: Vec<User>,
+    known: Vec<User>,
     public: Vec<String>,
     refusal: u16,
 }
@@ -27,7 +27,7 @@ struct User {
 impl Users {
     /// Nobody yet, who would come with a user and a password.
     pub const fn with_basic() -> Self {
-        Self { has_tokens: false, users: Vec::new(), public: Vec::new(), refusal: 403 }
+        Self { has_tokens: false, known: Vec::new(), public: Vec::new(), refusal: 403 }
     }
 
     /// Nobody yet, who would get a token for it.
@@ -39,7 +39,7 @@ impl Users {
     #[must_use]
     pub fn user(mut self, name: &str, password: &str, repositories: &[&str]) -> Self {
         let repositories = repositories.iter().map(ToString::to_string).collect();
-        self.users.push(User { header: basic(name, password), repositories });
+        self.known.push(User { header: basic(name, password), repositories });
         self
     }
 
@@ -60,7 +60,7 @@ impl Users {
     /// The user that a request names; an error for a wrong password.
     fn user_of(&self, seen: &Seen) -> Result<Option<&User>, ()> {
         match seen.header("authorization") {
-            Some(header) => self.users.iter().find(|user| user.header == header).map(Some).ok_or(()),
+            Some(header) => self.known.iter().find(|user| user.header == header).map(Some).ok_or(()),
             None => Ok(None),
         }
     }
@@ -73,36 +73,16 @@ impl Users {
     pub(crate) fn refuse(&self, seen: &Seen, own_url: &str) -> Option<Reply> {
         let repository = repository_of(seen);
         if self.has_tokens {
-            return self.refuse_token(seen, repository, own_url);
+            return refuse_token(seen, repository, own_url);
         }
         let unauthorized = || Reply::error(401, "UNAUTHORIZED", "authentication required");
         let unauthorized = || Some(unauthorized().header("www-authenticate", r#"Basic realm="fake""#));
         match (self.user_of(seen), repository) {
-            (Err(()), _) | (Ok(None), None) => unauthorized(),
             (Ok(Some(_)), None) => None,
             (Ok(user), Some(repository)) if self.may(user, repository) => None,
-            (Ok(None), Some(_)) => unauthorized(),
+            (Err(()) | Ok(None), _) => unauthorized(),
             (Ok(Some(_)), Some(_)) => Some(Reply::error(self.refusal, "DENIED", "you may not")),
         }
-    }
-
-    fn refuse_token(&self, seen: &Seen, repository: Option<&str>, own_url: &str) -> Option<Reply> {
-        let token = seen.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        let granted = token.and_then(|token| STANDARD.decode(token.split_once('.')?.1).ok());
-        let granted = granted.and_then(|granted| String::from_utf8(granted).ok());
-        let needed = repository.map(pull_scope);
-        let is_enough = |granted: &String| match &needed {
-            Some(needed) => granted.split(' ').any(|scope| scope == needed),
-            None => true,
-        };
-        if granted.as_ref().is_some_and(is_enough) {
-            return None;
-        }
-        let scope = needed.map(|scope| format!(r#",scope="{scope}""#)).unwrap_or_default();
-        let error = token.map_or("", |_| r#",error="insufficient_scope""#);
-        let challenge = format!(r#"Bearer realm="{own_url}/token",service="fake"{scope}{error}"#);
-        let reply = Reply::error(401, "UNAUTHORIZED", "authentication required");
-        Some(reply.header("www-authenticate", &challenge))
     }
 
     /// A token for what the user may of what he asks for, which may be nothing.
@@ -118,4 +98,24 @@ impl Users {
         let token = format!("{number}.{}", STANDARD.encode(granted.join(" ")));
         Reply::json(&json!({ "token": token, "expires_in": 300 }))
     }
+}
+
+/// The refusal of a request without a token that says enough.
+fn refuse_token(seen: &Seen, repository: Option<&str>, own_url: &str) -> Option<Reply> {
+    let token = seen.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let granted = token.and_then(|token| STANDARD.decode(token.split_once('.')?.1).ok());
+    let granted = granted.and_then(|granted| String::from_utf8(granted).ok());
+    let needed = repository.map(pull_scope);
+    let is_enough = |granted: &String| match &needed {
+        Some(needed) => granted.split(' ').any(|scope| scope == needed),
+        None => true,
+    };
+    if granted.as_ref().is_some_and(is_enough) {
+        return None;
+    }
+    let scope = needed.map(|scope| format!(r#",scope="{scope}""#)).unwrap_or_default();
+    let error = token.map_or("", |_| r#",error="insufficient_scope""#);
+    let challenge = format!(r#"Bearer realm="{own_url}/token",service="fake"{scope}{error}"#);
+    let reply = Reply::error(401, "UNAUTHORIZED", "authentication required");
+    Some(reply.header("www-authenticate", &challenge))
 }

@@ -131,8 +131,8 @@ fn lock(views: &Mutex<Views>) -> MutexGuard<'_, Views> {
     views.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sees to it that passwords leave memory although nobody comes any more; `false` where nothing can run beside.
-#[expect(clippy::disallowed_methods, reason = "the sweep has nothing to finish: a shutdown need not wait for it")]
+/// Sees to it that passwords leave memory although nobody comes any more; `false` where nothing can run beside. It has nothing to finish,
+/// so that a shutdown need not wait for it.
 fn begin_sweep(views: &Arc<Mutex<Views>>) -> bool {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
     runtime.spawn(sweep(Arc::downgrade(views)));

@@ -1,5 +1,6 @@
 //! Pulling through another registry, which is a real HTTP server on loopback that can be told to lie.
 
+mod callers;
 mod circles;
 mod content;
 mod doors;
