@@ -13,6 +13,7 @@ use tower::ServiceExt;
 use tracing::subscriber::DefaultGuard;
 
 use super::*;
+use crate::client_view::ViewSettings;
 use crate::front::front;
 use crate::metrics::Metrics;
 
@@ -189,6 +190,22 @@ async fn what_a_client_writes_cannot_make_a_line_or_a_terminal_command() {
     assert_eq!(lines[0]["user_agent"], "tab\\u{9}and \\u{9b}31m");
     assert_eq!(lines[1]["user_agent"].as_str().map(str::len), Some(LOGGED_USER_AGENT_MAX));
     assert_eq!(lines[2]["path"], "/v2/%0a%1b[31m");
+}
+
+#[tokio::test]
+async fn a14_the_client_is_the_socket_or_whom_a_trusted_proxy_names() {
+    let (lines, _guard) = Lines::capture();
+    let trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
+    let view = ViewSettings { trusted_proxies, ..ViewSettings::default() };
+    let (ids, metrics) = (Arc::new(RequestIds::new(7)), Metrics::new("0").requests());
+    let router = front(Router::new(), ids, metrics, Arc::new(view));
+    for peer in ["10.0.0.1:5", "11.0.0.1:5"] {
+        let peer = Peer::new(peer.parse().expect("an address"), false);
+        let request = request(Method::GET, "/v2/").header("x-forwarded-for", "1.2.3.4").extension(peer);
+        drop(router.clone().oneshot(request.body(Body::empty()).expect("a request")).await);
+    }
+    let clients: Vec<_> = lines.parsed().iter().map(|line| line["client"].clone()).collect();
+    assert_eq!(clients, ["1.2.3.4", "11.0.0.1:5"]);
 }
 
 #[test]

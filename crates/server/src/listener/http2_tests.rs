@@ -59,9 +59,9 @@ impl Polite {
         read(self.get(path).await).await.expect("a body")
     }
 
-    /// Waits until the server has ended the connection.
+    /// Waits until the server has ended the connection. The client would do so by itself if it let go of its side.
     async fn end(self) -> Result<(), h2::Error> {
-        drop(self.requests);
+        let _requests = self.requests;
         timeout(PATIENCE, self.connection).await.expect("in time").expect("no panic")
     }
 }
@@ -215,6 +215,22 @@ async fn a_body_that_stops_ends_in_a_typed_error_and_costs_its_own_request() {
     body.send_data(Bytes::from_static(b"abc"), false).expect("open");
     let response = timeout(PATIENCE, response).await.expect("in time").expect("an answer");
     assert_eq!(response.status().as_u16(), 408);
+    assert_eq!(client.text("/v2/blob").await, "twelve bytes");
+}
+
+#[tokio::test]
+async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
+    let authority = Authority::new();
+    let server = server(&authority, ConnectionLimits::default()).await;
+    let mut client = Polite::connect(&server, &authority).await;
+    let (response, mut body) = client.begin(Method::PUT, "/v2/refused", false).await;
+    body.send_data(Bytes::from(vec![7; 1 << 20]), false).expect("open");
+    let response = timeout(PATIENCE, response).await.expect("in time").expect("an answer");
+    assert_eq!(response.status().as_u16(), 413);
+    assert_eq!(read(response).await.expect("whole"), "too large");
+    // <https://www.rfc-editor.org/rfc/rfc9113#section-8.1>: then, and not before, it is told to stop.
+    let reset = timeout(PATIENCE, std::future::poll_fn(|context| body.poll_reset(context))).await.expect("in time");
+    assert_eq!(reset.expect("a reset"), Reason::NO_ERROR);
     assert_eq!(client.text("/v2/blob").await, "twelve bytes");
 }
 
