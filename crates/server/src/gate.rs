@@ -138,15 +138,15 @@ impl Need {
             Access::Push(_) => (PUSH, "push", PULL.union(PUSH)),
             Access::Delete(_) => (DELETE, "delete", DELETE),
         };
-        let mut scopes = Vec::new();
+        let mut asked_for = Vec::new();
         if let Some(name) = target.canonical() {
-            scopes.push(Scope::repository(name.clone(), scoped));
+            asked_for.push(Scope::repository(name.clone(), scoped));
         } else if !scoped.is_empty() {
-            scopes.push(Scope { resource: ResourceKind::Catalog, actions: scoped });
+            asked_for.push(Scope { resource: ResourceKind::Catalog, actions: scoped });
         }
         let source = source.map(|source| registry.named(source).name);
-        scopes.extend(source.map(|source| Scope::repository(source, PULL)));
-        Self { actions, action, target, scopes, goes_on }
+        asked_for.extend(source.map(|source| Scope::repository(source, PULL)));
+        Self { actions, action, target, scopes: asked_for, goes_on }
     }
 
     /// To pull what a name that was asked for turned out to stand for.
@@ -284,7 +284,7 @@ impl Visitor {
         if self.authority.is_open() {
             return Ok(need.actions);
         }
-        let outcome = if need.actions.is_empty() { self.enter(caller) } else { self.weigh(caller, need) };
+        let outcome = if need.actions.is_empty() { enter(caller) } else { self.weigh(caller, need) };
         let outcome_word = if outcome.is_ok() { "allowed" } else { "denied" };
         facts.decision = Some(Decision { action: need.action, outcome: outcome_word });
         let reference = facts.reference.clone();
@@ -299,18 +299,6 @@ impl Visitor {
             Err(denial) => {
                 self.origin.denied(self.deed(need, reference.as_deref()), denial.as_str());
                 Err(self.denied(need, denial))
-            }
-        }
-    }
-
-    /// Whoever has said who he is may know that this is a registry, and so may the holder of a token for nobody: asking for one is how
-    /// clients find out whether they are let in.
-    fn enter(&self, caller: &Caller) -> Result<(Actions, Arc<str>), Denial> {
-        match caller.scheme {
-            _ if caller.is_expired => Err(Denial::Expired),
-            Scheme::None => Err(Denial::NoRule),
-            Scheme::Basic | Scheme::Bearer | Scheme::Certificate | Scheme::Socket => {
-                Ok((Actions::NONE, "authenticated".into()))
             }
         }
     }
@@ -374,6 +362,18 @@ impl Visitor {
     fn deed<'d>(&'d self, need: &'d Need, reference: Option<&'d str>) -> Deed<'d> {
         let repository = need.target.canonical().map(RepositoryName::as_str);
         Deed { caller: &self.caller, action: need.action, repository, reference }
+    }
+}
+
+/// Whoever has said who he is may know that this is a registry, and so may the holder of a token for nobody: asking for one is how
+/// clients find out whether they are let in.
+fn enter(caller: &Caller) -> Result<(Actions, Arc<str>), Denial> {
+    match caller.scheme {
+        _ if caller.is_expired => Err(Denial::Expired),
+        Scheme::None => Err(Denial::NoRule),
+        Scheme::Basic | Scheme::Bearer | Scheme::Certificate | Scheme::Socket => {
+            Ok((Actions::NONE, "authenticated".into()))
+        }
     }
 }
 

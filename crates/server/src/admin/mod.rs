@@ -164,12 +164,11 @@ impl Order {
 
     async fn entries(&mut self) -> Handled {
         let text = self.query.first("repository");
-        let name = match text.map(order::image).transpose()? {
-            Some(image) => Some(self.ask_about(&image)?),
-            None => {
-                self.ask(Target::registry())?;
-                None
-            }
+        let name = if let Some(image) = text.map(order::image).transpose()? {
+            Some(self.ask_about(&image)?)
+        } else {
+            self.ask(Target::registry())?;
+            None
         };
         let page = EntriesPage::of(&self.query)?;
         let listing = self.registry.cache_entries(name.as_ref(), page.after, page.limit).await?;
