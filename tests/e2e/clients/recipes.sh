@@ -9,7 +9,7 @@ recipes_checks() {
         skipped "recipes: without namespaces their addresses belong to this machine"
         return 0
     }
-    for client in docker podman skopeo; do
+    for client in docker podman skopeo access; do
         # shellcheck source=/dev/null
         source "$here/clients/$client.sh"
     done
@@ -92,7 +92,7 @@ recipe_is_ready() {
 
 recipe_user() {
     printf '%s-password\n' "$1" | recipe_cli user add "$1" --password-stdin
-    within 10 recipe_knows "$1"
+    lets_in recipe_knows "$1"
 }
 
 recipe_knows() {
