@@ -16,6 +16,7 @@ mod caller;
 mod caller_upstreams;
 mod credentials;
 mod issuers;
+mod jws;
 mod limits;
 mod login;
 mod metrics;

@@ -11,7 +11,7 @@ pub(crate) const FAILURES_WINDOW: Duration = Duration::from_mins(1);
 /// Addresses with wrong passwords that are remembered; with one more, the one that has been quiet for longest is forgotten.
 pub(crate) const THROTTLED_ADDRESSES_MAX: usize = 10_000;
 
-/// Bytes of a token; a longer one is refused before anything is read of it, and none is issued.
+/// Bytes of a token, ours or an identity provider's; a longer one is refused before anything is read of it, and none is issued.
 pub(crate) const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes of a token that is issued, so that it fits into the header lines of every proxy in between; what it is asked for beyond
@@ -121,13 +121,12 @@ pub(crate) const HASHES_WAITING_MAX: usize = 64;
 
 /// How long a password waits for a core before the login is refused as one too many.
 pub(crate) const HASH_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long an upstream's word is believed that somebody has an account there, or has none. Then it is asked again.
 pub(crate) const UPSTREAM_LOGIN_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Accounts that such a word is remembered of. Beyond, the oldest is forgotten, and asked about again.
 pub(crate) const UPSTREAM_LOGINS_MAX: usize = 4096;
-/// Bytes of a token of an identity provider. A longer one is not looked at: `TokenFault::Unknown`.
-pub(crate) const PROVIDER_TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// How far the clock of an identity provider may be from ours. Beyond, its tokens are expired or not valid yet.
 pub(crate) const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_mins(1);

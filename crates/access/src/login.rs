@@ -6,8 +6,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entrepot_metadata::CredentialKind;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -15,7 +13,8 @@ use serde::Deserialize;
 use crate::authority::{Attempt, Parts, Proof};
 use crate::caller::{Caller, Scheme};
 use crate::credentials::{Credential, CredentialText};
-use crate::limits::{TOKEN_BYTES_MAX, UPSTREAM_PASSWORD_BYTES_MAX};
+use crate::jws::unverified_payload;
+use crate::limits::UPSTREAM_PASSWORD_BYTES_MAX;
 use crate::principal::{Principal, UserName};
 use crate::refusal::{Refusal, TokenFault};
 use crate::tokens::Standing;
@@ -203,16 +202,7 @@ fn issuer(token: &SecretString) -> Option<String> {
     struct Issuer {
         iss: String,
     }
-    let text = token.expose_secret();
-    let mut parts = text.split('.');
-    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return None;
-    };
-    if text.len() > TOKEN_BYTES_MAX {
-        return None;
-    }
-    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-    serde_json::from_slice::<Issuer>(&claims).ok().map(|claims| claims.iss)
+    unverified_payload::<Issuer>(token.expose_secret()).map(|claims| claims.iss)
 }
 
 fn of_credential(credential: &Credential, scheme: Scheme, address: Option<IpAddr>) -> Caller {

@@ -158,7 +158,7 @@ pub struct Rule {
 pub struct Rules {
     anonymous: Anonymous,
     groups: Vec<Group>,
-    rules: Vec<Rule>,
+    in_order: Vec<Rule>,
     by_anonymous: Option<Arc<str>>,
 }
 
@@ -166,7 +166,7 @@ impl Rules {
     /// These, in the order in which they are asked.
     pub fn new(anonymous: Anonymous, groups: Vec<Group>, rules: Vec<Rule>) -> Self {
         let by_anonymous = Some(format!("anonymous = {:?}", anonymous.as_str()).into());
-        Self { anonymous, groups, rules, by_anonymous }
+        Self { anonymous, groups, in_order: rules, by_anonymous }
     }
 
     /// Whether everybody may everything, so that nobody needs to say who he is.
@@ -190,7 +190,7 @@ impl Rules {
             return Some(format!("credentials of {judge}").into());
         }
         let name = principal.to_string();
-        let rule = self.rules.iter().find(|rule| {
+        let rule = self.in_order.iter().find(|rule| {
             rule.actions.contains(action) && rule.is_about(action, target) && self.is_for(rule, principal, &name)
         });
         rule.map(|rule| Arc::clone(&rule.name))

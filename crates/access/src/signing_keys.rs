@@ -8,29 +8,29 @@ use std::sync::{Arc, PoisonError, RwLock};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entrepot_metadata::{Clock, Error, MetadataStore, SigningKeyRow};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::jws::{self, Algorithm, Jws, PublicKey};
 use crate::limits::{FIRST_KEY_ATTEMPTS_MAX, REPLACED_KEY_GRACE, SIGNING_KEY_AGE_MAX, SIGNING_KEYS_READ_INTERVAL};
 use crate::refusal::Refusal;
 use crate::sealed::SealingKey;
 
 /// The one algorithm. A token that names another one is not even looked at with a key.
-pub(crate) const ALGORITHM: Algorithm = Algorithm::EdDSA;
+pub(crate) const ALGORITHM: Algorithm = Algorithm::EdDsa;
 
 /// A key that signs and verifies.
 #[derive(Debug)]
 pub(crate) struct SigningKey {
     /// The `kid` of its tokens: the thumbprint of the public key by [RFC 7638](https://www.rfc-editor.org/rfc/rfc7638).
     pub(crate) id: Arc<str>,
-    /// Its secret half, for `jsonwebtoken`.
-    pub(crate) signs: EncodingKey,
-    /// Its public half.
-    pub(crate) verifies: DecodingKey,
+    /// Both halves; what is printed of them is the public one.
+    pair: Ed25519KeyPair,
+    public: PublicKey,
     /// What a client may carry and not read is sealed with this.
     pub(crate) seals: SealingKey,
     row: SigningKeyRow,
@@ -52,13 +52,17 @@ impl SigningKey {
         let Some(seals) = seals else {
             return Err(Error::Corrupt { what: format!("the signing key {:?} is another one", row.id) });
         };
-        Ok(Self {
-            id: row.id.as_str().into(),
-            signs: EncodingKey::from_ed_der(&row.secret),
-            verifies: DecodingKey::from_ed_der(public),
-            seals,
-            row,
-        })
+        Ok(Self { id: row.id.as_str().into(), public: PublicKey::Ed25519(public.to_vec()), pair, seals, row })
+    }
+
+    /// Signs claims.
+    pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String, serde_json::Error> {
+        jws::sign(&self.pair, &self.id, claims)
+    }
+
+    /// Whether a text is signed by this key.
+    pub(crate) fn has_signed(&self, jws: &Jws<'_>) -> bool {
+        jws.is_signed_by(&self.public, ALGORITHM)
     }
 }
 
@@ -178,4 +182,16 @@ async fn read(metadata: &dyn MetadataStore) -> Result<Vec<Arc<SigningKey>>, Erro
 
 fn unavailable(source: Box<dyn std::error::Error + Send + Sync>) -> Refusal {
     Refusal::Unavailable { what: "the store of signing keys".to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_called_by_the_thumbprint_of_the_rfc() {
+        // Appendix A.3 of RFC 8037.
+        let public = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        assert_eq!(thumbprint(&public), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
 }

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+        text.parse().map(Some).unwrap()
     }
 
     fn fail(throttle: &Throttle, from: Option<IpAddr>, times: usize) {

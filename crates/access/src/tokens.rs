@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use entrepot_metadata::{Clock, Error, MetadataStore, Timestamp};
 use entrepot_upstream::CallerCredentials;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use crate::jws::{Algorithm, Jws};
 use crate::limits::{
     CLOCK_SKEW_MAX, EXPIRED_TOKEN_GRACE, ISSUED_TOKEN_BYTES_MAX, TOKEN_BYTES_MAX, TOKEN_LIFETIME_MAX,
     TOKEN_LIFETIME_MIN, VERIFIED_TOKENS_MAX,
@@ -38,7 +37,6 @@ pub struct Tokens {
     clock: Arc<dyn Clock>,
     service: String,
     lifetime: Duration,
-    validation: Validation,
     /// Those whose signature was verified, by the hash of their text: every request of a client carries the same one.
     verified: Remembered<[u8; 32], Arc<Token>>,
 }
@@ -105,18 +103,11 @@ impl Tokens {
         service: String,
         lifetime: Duration,
     ) -> Result<Self, Error> {
-        let mut validation = Validation::new(ALGORITHM);
-        // The times are compared with our own clock, which that library does not know.
-        validation.validate_exp = false;
-        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        validation.set_audience(&[&service]);
-        validation.set_issuer(&[&service]);
         let tokens = Self {
             keys: SigningKeys::open(metadata, Arc::clone(&clock)).await?,
             clock,
             service,
             lifetime: lifetime.clamp(TOKEN_LIFETIME_MIN, TOKEN_LIFETIME_MAX),
-            validation,
             verified: Remembered::new(VERIFIED_TOKENS_MAX),
         };
         tokens.try_out().await.map_err(|refusal| Error::Backend(Box::new(refusal)))?;
@@ -139,7 +130,11 @@ impl Tokens {
         let signed = self.sign(&nobody, Scopes::default())?;
         self.verify(&signed.token).await?;
         let key = self.keys.newest()?;
-        tracing::info!(key = &*key.id, algorithm = ?ALGORITHM, "signed a token and verified it: tokens can be issued");
+        tracing::info!(
+            key = &*key.id,
+            algorithm = ALGORITHM.as_str(),
+            "signed a token and verified it: tokens can be issued"
+        );
         Ok(())
     }
 
@@ -152,12 +147,12 @@ impl Tokens {
         let issued_at = self.clock.now();
         let id = Uuid::new_v4().simple().to_string();
         let upstream = subject.upstream_credentials.map(|credentials| claims::seal(&key.seals, credentials, &id));
-        let now = seconds(issued_at);
+        let now = u64::try_from(seconds(issued_at)).unwrap_or_default();
         let mut claims = Claims {
             iss: self.service.clone(),
             sub: subject.principal.to_string(),
             aud: Audience::One(self.service.clone()),
-            exp: now.saturating_add(whole_seconds(self.lifetime)),
+            exp: now.saturating_add(self.lifetime.as_secs()),
             nbf: now,
             iat: now,
             access: Scopes::default(),
@@ -168,7 +163,7 @@ impl Tokens {
         };
         loop {
             claims.access.clone_from(&scopes);
-            let token = encode(&key, &claims)?;
+            let token = key.sign(&claims).map_err(cannot_sign)?;
             if token.len() <= ISSUED_TOKEN_BYTES_MAX || scopes.is_empty() {
                 return Ok(Signed { token: token.into(), scopes, issued_at, lifetime: self.lifetime });
             }
@@ -220,21 +215,20 @@ impl Tokens {
 
     async fn read(&self, text: &str) -> Result<Token, Refusal> {
         let unknown = || Refusal::InvalidToken(TokenFault::Unknown);
-        if text.bytes().filter(|byte| *byte == b'.').count() != 2 {
+        let jws = Jws::parse(text).ok_or_else(unknown)?;
+        // Before the store is asked for a key of that name.
+        if Algorithm::parse(&jws.header.alg) != Some(ALGORITHM) {
             return Err(unknown());
         }
-        let header = jsonwebtoken::decode_header(text).map_err(|_| unknown())?;
-        // `crit` names what has to be understood, and there is nothing that we do.
-        if header.alg != ALGORITHM || header.crit.is_some() {
+        let key = self.keys.key(jws.header.kid.as_deref().unwrap_or_default()).await?.ok_or_else(unknown)?;
+        if !key.has_signed(&jws) {
             return Err(unknown());
         }
-        let key = self.keys.key(header.kid.as_deref().unwrap_or_default()).await?.ok_or_else(unknown)?;
-        let decoded = jsonwebtoken::decode::<Claims>(text, &key.verifies, &self.validation);
-        let claims = decoded.map_err(|error| match error.kind() {
-            ErrorKind::InvalidAudience => Refusal::InvalidToken(TokenFault::WrongAudience),
-            _ => unknown(),
-        })?;
-        self.understand(claims.claims, &key).ok_or_else(unknown)
+        let claims: Claims = jws.payload().ok_or_else(unknown)?;
+        if !claims.aud.includes(&self.service) {
+            return Err(Refusal::InvalidToken(TokenFault::WrongAudience));
+        }
+        self.understand(claims, &key).ok_or_else(unknown)
     }
 
     fn understand(&self, claims: Claims, key: &SigningKey) -> Option<Token> {
@@ -261,8 +255,9 @@ impl Tokens {
             upstream_credentials,
             id: claims.jti,
             key: Arc::clone(&key.id),
-            not_before: claims.nbf,
-            expires_at: claims.exp,
+            // What is later than a clock can show was not written here.
+            not_before: i64::try_from(claims.nbf).ok()?,
+            expires_at: i64::try_from(claims.exp).ok()?,
         })
     }
 
@@ -286,12 +281,6 @@ fn basis(token_id: &str, fingerprint: &[u8; 32]) -> [u8; 16] {
     let mut basis = [0; 16];
     basis.copy_from_slice(&hash[..16]);
     basis
-}
-
-fn encode(key: &SigningKey, claims: &Claims) -> Result<String, Refusal> {
-    let mut header = Header::new(ALGORITHM);
-    header.kid = Some(key.id.as_ref().to_owned());
-    jsonwebtoken::encode(&header, claims, &key.signs).map_err(cannot_sign)
 }
 
 fn cannot_sign(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Refusal {

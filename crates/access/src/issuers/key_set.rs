@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::key::{Algorithm, Key};
+use super::key::Key;
 use super::tame;
+use crate::jws::Algorithm;
 use crate::limits::PROVIDER_KEYS_MAX;
 
 /// Those keys of a JSON Web Key Set that signatures can be verified with.

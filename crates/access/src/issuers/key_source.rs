@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use url::Url;
 
-use super::key::{Algorithm, Key};
+use super::key::Key;
 use super::key_set::{KeySet, KeySetError};
 use super::metrics::IssuerMetrics;
 use super::tame;
+use crate::jws::Algorithm;
 use crate::limits::{
     PROVIDER_BACK_OFF, PROVIDER_FORCED_FETCH_INTERVAL, PROVIDER_KEYS_AGE_MAX, PROVIDER_KEYS_MAX, PROVIDER_KEYS_REFRESH,
 };

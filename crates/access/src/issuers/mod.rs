@@ -23,12 +23,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use crate::limits::{FOREIGN_CHARACTERS_MAX, PROVIDER_TOKEN_BYTES_MAX};
+use crate::jws::Algorithm;
+use crate::limits::{FOREIGN_CHARACTERS_MAX, TOKEN_BYTES_MAX};
 use crate::principal::{NAME_BYTES_MAX, Principal};
 use crate::refusal::{Refusal, TokenFault};
 use identities::Identities;
 use jwt::Jwt;
-use key::Algorithm;
 use key_source::{KeySource, KeysUnavailable};
 use metrics::TokenOutcome;
 use verified::{TokenHash, Verified};
@@ -134,7 +134,7 @@ impl Issuers {
     pub(crate) async fn verify(&self, token: &SecretString) -> Result<Principal, Refusal> {
         let text = token.expose_secret();
         let unknown = Refusal::InvalidToken(TokenFault::Unknown);
-        if text.len() > PROVIDER_TOKEN_BYTES_MAX {
+        if text.len() > TOKEN_BYTES_MAX {
             return Err(unknown);
         }
         let (hash, now): (TokenHash, _) = (Sha256::digest(text.as_bytes()).into(), self.clock.now());
@@ -210,10 +210,12 @@ impl Issuer {
     /// Whose token it is, and until when. The claims count for nothing before the signature has been verified.
     async fn verify(&self, jwt: &Jwt<'_>, now: Timestamp) -> Result<(Principal, Timestamp), Rejected> {
         let because = |outcome| Err(Rejected::Because(outcome));
-        let Some(algorithm) = Algorithm::parse(&jwt.header.alg) else { return because(TokenOutcome::UnknownAlgorithm) };
-        let key = self.keys.key(jwt.header.kid.as_deref(), algorithm).await.map_err(Rejected::Unavailable)?;
+        let Some(algorithm) = Algorithm::parse(&jwt.jws.header.alg) else {
+            return because(TokenOutcome::UnknownAlgorithm);
+        };
+        let key = self.keys.key(jwt.jws.header.kid.as_deref(), algorithm).await.map_err(Rejected::Unavailable)?;
         let Some(key) = key else { return because(TokenOutcome::UnknownKey) };
-        if !key.verify(algorithm, jwt.signed, &jwt.signature) {
+        if !key.has_signed(&jwt.jws, algorithm) {
             return because(TokenOutcome::BadSignature);
         }
         let ends_at = claims::check(&jwt.claims, &self.audience, now).map_err(Rejected::Because)?;

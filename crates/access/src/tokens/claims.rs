@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use super::cannot_sign;
+use crate::jws::present;
 use crate::refusal::Refusal;
 use crate::scope::Scopes;
 use crate::sealed::SealingKey;
@@ -17,20 +18,20 @@ pub(super) struct Claims {
     pub(super) iss: String,
     pub(super) sub: String,
     pub(super) aud: Audience,
-    pub(super) exp: i64,
-    pub(super) nbf: i64,
-    pub(super) iat: i64,
+    pub(super) exp: u64,
+    pub(super) nbf: u64,
+    pub(super) iat: u64,
     pub(super) jti: String,
     #[serde(default)]
     pub(super) access: Scopes,
     /// Of a user who came with his password.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub(super) basis: Option<String>,
     /// Of somebody who came with a personal or robot token: its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub(super) credential: Option<String>,
     /// Of a user of an upstream: what he came with, sealed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub(super) upstream: Option<String>,
 }
 
@@ -40,6 +41,16 @@ pub(super) struct Claims {
 pub(super) enum Audience {
     One(String),
     Many(Vec<String>),
+}
+
+impl Audience {
+    /// Whether it is for this service.
+    pub(super) fn includes(&self, service: &str) -> bool {
+        match self {
+            Self::One(one) => one == service,
+            Self::Many(several) => several.iter().any(|one| one == service),
+        }
+    }
 }
 
 pub(super) fn encode_basis(basis: [u8; 16]) -> String {

@@ -145,7 +145,10 @@ mod tests {
 
     #[test]
     fn a_file_has_a_size_and_a_number_of_users_at_most() {
-        let users = |count: usize| (0..count).map(|index| format!("u{index}:{BCRYPT}\n")).collect::<String>();
+        let users = |count: usize| {
+            let lines: Vec<_> = (0..count).map(|index| format!("u{index}:{BCRYPT}\n")).collect();
+            lines.concat()
+        };
         assert_eq!(Table::parse(&users(USERS_MAX)).unwrap().len(), USERS_MAX);
         assert_eq!(Table::parse(&users(USERS_MAX + 1)).unwrap_err().line, USERS_MAX + 1);
         let comment = "#".repeat(USERS_FILE_BYTES_MAX - 1) + "\n";
@@ -155,8 +158,8 @@ mod tests {
 
     #[test]
     fn a9_who_does_not_exist_costs_what_one_of_those_who_do_costs() {
-        let text: String = (0..20).map(|index| format!("d{index}:{ARGON2ID}\nc{index}:{BCRYPT}\n")).collect();
-        let table = Table::parse(&text).unwrap();
+        let lines: Vec<_> = (0..20).map(|index| format!("d{index}:{ARGON2ID}\nc{index}:{BCRYPT}\n")).collect();
+        let table = Table::parse(&lines.concat()).unwrap();
         let dear = |name: &str| table.decoy(name).unwrap().kind() == super::super::hash::HashKind::Argon2id;
         let count = (0..400).filter(|index| dear(&format!("nobody{index}"))).count();
         assert!((120..280).contains(&count), "half of them are dear, as in the file: {count}");
