@@ -227,7 +227,7 @@ access_podman_path() {
     podman_push --authfile "$file" "$OTHER/team/path/app:1"
     refused 'denied|unauthorized' podman_push --authfile "$file" "$OTHER/team/beside:1"
     podman_cli logout --authfile "$file" "$OTHER/team/path"
-    refused 'denied|unauthorized' podman_push --authfile "$file" "$OTHER/team/path/app:2"
+    refused 'denied|unauthorized' podman_push --authfile "$file" "$OTHER/team/path/app:1"
 }
 
 access_buildah_pushes() {
@@ -245,8 +245,9 @@ access_containerd_pushes() {
     containerd_forget
     containerd_pull "$OTHER/team/app:1"
     containerd_push --user alice:alice-password "$OTHER/team/containerd:1" "$OTHER/team/app:1"
-    refused 'denied|unauthorized|insufficient_scope|401|403' \
-        containerd_push --user alice:wrong "$OTHER/team/containerd:2" "$OTHER/team/app:1"
+    # What this client says when its push is refused at its end depends on where that meets it.
+    refused '' containerd_push --user alice:wrong "$OTHER/team/containerd:2" "$OTHER/team/app:1"
+    has_status 404 -H "Accept: $MANIFEST_TYPES" "$(url "$OTHER" team/containerd manifests/2)"
 }
 
 access_reader() {
@@ -277,7 +278,7 @@ access_robot() {
 access_revokes() {
     local id token
     token=$(cat "$E2E_FOLDER/access/token")
-    id=$(other_cli token ls --json | jq -er '.tokens[] | select(.name == "deploy") | .id')
+    id=$(other_cli token ls --json | jq -er '.. | objects | select(.name? == "deploy") | .id')
     has_status 200 --user "token:$token" "http://$OTHER/v2/"
     other_cli token revoke "$id"
     has_status 401 --user "token:$token" "http://$OTHER/v2/"
@@ -305,8 +306,9 @@ access_begins_slow_push() {
     builder bud --quiet --layers --tag access-slow "$folder" >/dev/null
     rm -rf "$folder-image"
     builder push --quiet access-slow "dir:$folder-image"
-    start slow-link socat "TCP-LISTEN:${SLOW##*:},bind=127.0.0.1,fork,reuseaddr" \
-        "SYSTEM:pv --quiet --rate-limit 400k --buffer-size 64k | socat - TCP\\:$OTHER"
+    printf '#!/bin/sh\npv --quiet --rate-limit 400k --buffer-size 64k | socat - TCP:%s\n' "$OTHER" >"$folder/link"
+    chmod +x "$folder/link"
+    start slow-link socat "TCP-LISTEN:${SLOW##*:},bind=127.0.0.1,fork,reuseaddr" "EXEC:$folder/link"
     SLOW_BEGAN=$SECONDS
     start slow-push skopeo --tmpdir "$TMPDIR" copy --dest-tls-verify=false --dest-creds alice:alice-password \
         "dir:$folder-image" "docker://$SLOW/team/slow:1"
