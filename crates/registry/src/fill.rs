@@ -34,7 +34,7 @@ use crate::passing::Passing;
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::removal::{Removal, Removals};
-use crate::sharing::{FillKey, Sharing, proves_itself};
+use crate::sharing::{FillKey, Sharing};
 use crate::transfer::Transfer;
 use crate::upload::unowned_stage;
 use crate::{Clock, Error, Limits, Metrics, Tasks};
@@ -169,7 +169,7 @@ impl Fills {
         let mut joins = 1;
         let (follower, progress) = loop {
             let Joined { follower, is_through_another, is_of_another } = self.enter(request.clone());
-            if is_through_another && !proves_itself(described_size, &proxied) {
+            if is_through_another && !self.sharing.is_proven(described_size, &proxied) {
                 proxied.confirm_blob(&digest).await?;
             }
             match follower.readable().await? {
@@ -491,7 +491,7 @@ impl Lead {
             if expected != Some(reader.size()) || !sharing.allows(source, &self.fills.store, digest, proxied).await? {
                 continue;
             }
-            if !proves_itself(*described_size, proxied) {
+            if !sharing.is_proven(*described_size, proxied) {
                 proxied.confirm_blob(digest).await?;
             }
             // Within the cache this finds the blob in its place and does nothing.

@@ -4,6 +4,7 @@
 //! finds it, proves nothing against whoever runs it. So bytes are given to another upstream's repository only where everybody may read
 //! them anyway: those of public upstreams always, those that were pushed or fetched with an account only where nobody has to say who he
 //! is. Otherwise the upstream is asked for all of them, and what it sent is verified and kept once.
+//! Between the repositories of one private upstream they are shared once it has confirmed that the other one has them, too.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -76,10 +77,11 @@ impl Sharing {
         let may_share = |origin: &str| origin == proxied.remote().origin() || !self.private.contains(origin);
         Ok(holders.iter().any(|(name, _)| name.split_first().is_some_and(|(origin, _)| may_share(origin))))
     }
-}
 
-/// Whether bytes that are here for another repository are this one's because a manifest of it names them. Not where somebody may have pushed
-/// that manifest to get at the content: a layer that is had from elsewhere may be named without being there.
-pub(crate) fn proves_itself(described_size: Option<u64>, proxied: &Proxied) -> bool {
-    described_size.is_some() && !proxied.is_judged_by_upstream()
+    /// Whether bytes that are here for another repository are this one's because a manifest of it names them. Not of a private origin, where
+    /// somebody who may push there may have pushed that manifest to get at the content of others: a layer that is had from elsewhere
+    /// may be named without being there.
+    pub(crate) fn is_proven(&self, described_size: Option<u64>, proxied: &Proxied) -> bool {
+        described_size.is_some() && !self.private.contains(proxied.remote().origin())
+    }
 }

@@ -181,14 +181,22 @@ async fn b1_an_upstream_that_has_a_layer_sends_all_of_it_although_it_is_here() {
         let asked = if name == "private.test" { sent } else { fake.count(is_fetch) };
         assert_eq!(asked, 1, "{name}");
     }
-    // What is whole is shared on: with the other repositories of its upstream, and between public upstreams.
+    // What is whole is shared on: between public upstreams, and with the other repositories of its own.
     for (name, fake) in [("private.test", &port.private), ("public.test", &port.public), ("evil.test", &port.evil)] {
         port.image.manifest.load_into(fake, "team/other");
         fake.put_tag("team/other", "1", &port.image.manifest.digest);
+        if name == "private.test" {
+            fake.put_blob("team/other", port.layer().bytes.clone());
+        }
         fake.forget_requests();
         port.fetch(&format!("proxy/{name}/team/other")).await;
         assert_eq!(fake.count(is_fetch), 0, "{name}");
     }
+    // With those that have it: where it is private, a manifest may have been pushed to get at it.
+    port.image.manifest.load_into(&port.private, "team/thief");
+    let thief = port.named("proxy/private.test/team/thief");
+    thief.manifest(&TagOrDigest::Digest(port.image.manifest.digest.clone())).await.unwrap();
+    assert_unknown(read(&thief, port.layer()).await);
 }
 
 #[tokio::test]

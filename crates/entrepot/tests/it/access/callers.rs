@@ -120,8 +120,9 @@ fn told(answer: &Answer) -> (u16, String, Vec<String>) {
 }
 
 async fn bearer(house: &House, upstream: &str, user: &'static str, repositories: &[&str]) -> With {
-    let scopes: String =
+    let scopes: Vec<String> =
         repositories.iter().map(|name| format!("&scope=repository:proxy/{upstream}/{name}:pull")).collect();
+    let scopes = scopes.concat();
     let answer = house.ask("GET", &format!("/token?service={SERVICE}{scopes}"), &basic(user)).await;
     assert_eq!(answer.status, 200, "{user}: {}", answer.message());
     With::Bearer(answer.json()["token"].as_str().unwrap().to_owned())
