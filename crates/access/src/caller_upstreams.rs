@@ -1,5 +1,7 @@
 //! Upstreams that know their own users: whoever comes with an account there is asked about there.
 //!
+//! Where there are several, the user says which one he means: no upstream is told a password that may be for another one.
+//!
 //! What an upstream said is remembered for a minute at most, for yes and for no, under a keyed hash of the user and the password. That
 //! it did not answer is never remembered, and never taken for a wrong password.
 
@@ -31,12 +33,12 @@ pub struct CallerUpstreams {
 struct Login {
     /// When it was asked about.
     since: Instant,
-    /// Which of the upstreams knows it, once that is known: whoever comes meanwhile waits for the one question.
-    known_by: Arc<OnceCell<Option<usize>>>,
+    /// Whether the upstream knows it, once that is known: whoever comes meanwhile waits for the one question.
+    is_known: Arc<OnceCell<bool>>,
 }
 
 impl CallerUpstreams {
-    /// Those among these upstreams that are asked with the account of the caller. They are tried in this order.
+    /// Those among these upstreams that are asked with the account of the caller.
     pub fn new(remotes: impl IntoIterator<Item = Arc<Remote>>) -> Self {
         let remotes = remotes.into_iter().filter(|remote| remote.is_asked_as_caller()).collect();
         Self { remotes, ..Self::default() }
@@ -47,71 +49,52 @@ impl CallerUpstreams {
         self.remotes.is_empty()
     }
 
-    /// The account that a user and a password are at one of the upstreams; `None` where they are none anywhere.
+    /// The account that a user and a password are at one of the upstreams; `None` where they are none.
     ///
-    /// A user that is written `NAME/USER` with the name of an upstream is `USER` there, and no other upstream is told the password.
-    /// Otherwise the upstreams are asked one after the other, and those before the right one are told a password that is not theirs.
+    /// A user that is written `NAME/USER` with the name of an upstream is `USER` there, and no other upstream is told the password. Where
+    /// there is one upstream alone, the user may leave out its name; where there are several, such a user is nobody's.
     ///
     /// # Errors
-    /// [`Refusal::Unavailable`] when none knows the account and one could not be asked.
+    /// [`Refusal::Unavailable`] when the upstream could not be asked.
     pub(crate) async fn try_login(
         &self,
         user: &str,
         password: &SecretString,
     ) -> Result<Option<CallerCredentials>, Refusal> {
-        if self.is_empty() || !is_user(user) || password.expose_secret().is_empty() {
+        if !is_user(user) || password.expose_secret().is_empty() {
             return Ok(None);
         }
+        let Some((remote, user)) = self.meant(user) else { return Ok(None) };
         let Some(key) = self.key() else { return Ok(None) };
-        let login = self.login(key, user, password);
-        let known_by = login.known_by.get_or_try_init(|| self.ask(user, password)).await?;
-        Ok(known_by.and_then(|index| self.credentials(index, user, password)))
-    }
-
-    /// The upstream that knows the account, asked now.
-    async fn ask(&self, user: &str, password: &SecretString) -> Result<Option<usize>, Refusal> {
-        let mut outage = None;
-        for (index, remote) in self.remotes.iter().enumerate() {
-            let Some(credentials) = self.credentials(index, user, password) else { continue };
-            match remote.login_as(&credentials).await {
-                Ok(true) => return Ok(Some(index)),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(
-                        remote.name = remote.name(),
-                        error = &error as &dyn std::error::Error,
-                        "an upstream cannot be asked whether somebody has an account there"
-                    );
-                    outage.get_or_insert((remote.name().to_owned(), error));
-                }
-            }
-        }
-        match outage {
-            Some((what, source)) => Err(Refusal::Unavailable { what, source: Box::new(source) }),
-            None => Ok(None),
-        }
-    }
-
-    /// What one of the upstreams is asked; `None` where the user names another one.
-    fn credentials(&self, index: usize, user: &str, password: &SecretString) -> Option<CallerCredentials> {
-        let remote = self.remotes.get(index)?;
-        let user = match user.split_once('/') {
-            Some((named, user)) if self.remotes.iter().any(|remote| remote.name() == named) => {
-                (named == remote.name() && !user.is_empty()).then_some(user)?
-            }
-            _ => user,
-        };
         let (upstream, password) = (remote.name().into(), password.clone());
-        Some(CallerCredentials { upstream, user: user.to_owned(), password })
+        let credentials = CallerCredentials { upstream, user: user.to_owned(), password };
+        let login = self.login(key, &credentials);
+        let is_known = *login.is_known.get_or_try_init(|| ask(remote, &credentials)).await?;
+        Ok(is_known.then_some(credentials))
+    }
+
+    /// The upstream that a user means, and what he is called there.
+    fn meant<'u>(&self, user: &'u str) -> Option<(&Remote, &'u str)> {
+        if let Some((name, user)) = user.split_once('/')
+            && let Some(remote) = self.remotes.iter().find(|remote| remote.name() == name)
+        {
+            return (!user.is_empty()).then_some((remote, user));
+        }
+        match self.remotes.as_slice() {
+            [remote] => Some((remote, user)),
+            _ => None,
+        }
     }
 
     /// The login under way or remembered, or a new one.
-    fn login(&self, key: &hmac::Key, user: &str, password: &SecretString) -> Login {
+    fn login(&self, key: &hmac::Key, credentials: &CallerCredentials) -> Login {
         let mut context = hmac::Context::with_key(key);
-        // With its length before it, no user and password can be taken for another pair.
-        context.update(&(user.len() as u64).to_be_bytes());
-        context.update(user.as_bytes());
-        context.update(password.expose_secret().as_bytes());
+        // With its length before each, no account can be taken for another one.
+        for text in [&*credentials.upstream, &credentials.user] {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        }
+        context.update(credentials.password.expose_secret().as_bytes());
         let mut hash = [0; 32];
         hash.copy_from_slice(context.sign().as_ref());
         let now = Instant::now();
@@ -131,7 +114,7 @@ impl CallerUpstreams {
         {
             logins.remove(&oldest);
         }
-        let login = Login { since: now, known_by: Arc::default() };
+        let login = Login { since: now, is_known: Arc::default() };
         logins.insert(hash, login.clone());
         login
     }
@@ -152,6 +135,18 @@ impl fmt::Debug for CallerUpstreams {
         let names: Vec<&str> = self.remotes.iter().map(|remote| remote.name()).collect();
         formatter.debug_struct("CallerUpstreams").field("remotes", &names).finish_non_exhaustive()
     }
+}
+
+/// Whether an upstream knows an account, asked now.
+async fn ask(remote: &Remote, credentials: &CallerCredentials) -> Result<bool, Refusal> {
+    remote.login_as(credentials).await.map_err(|error| {
+        tracing::warn!(
+            remote.name = remote.name(),
+            error = &error as &dyn std::error::Error,
+            "an upstream cannot be asked whether somebody has an account there"
+        );
+        Refusal::Unavailable { what: remote.name().to_owned(), source: Box::new(error) }
+    })
 }
 
 /// Whether it can be the name in a principal. One in brackets, such as `<token>`, marks the password as something else than one, and would
@@ -240,20 +235,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn several_upstreams_are_tried_in_their_order_and_one_that_is_named_alone() {
+    async fn c6_of_several_upstreams_the_one_that_is_named_is_asked_alone_and_without_a_name_none() {
         let (first, second) = (fake("alice").await, fake("bob").await);
         let upstreams = upstreams(&[("z", &first), ("a", &second)]);
         let found = |upstream: &str, user: &str| Some((upstream.to_owned(), user.to_owned()));
-        assert_eq!(login(&upstreams, "alice", "secret").await, found("z", "alice"));
-        assert_eq!(second.requests().len(), 0);
-        assert_eq!(login(&upstreams, "bob", "secret").await, found("a", "bob"));
-        assert!(first.count(is_login) > 1);
-        first.forget_requests();
-        assert_eq!(login(&upstreams, "a/bob", "secret").await, found("a", "bob"));
-        assert_eq!(login(&upstreams, "a/alice", "secret").await, None);
-        assert!(first.requests().is_empty(), "what is for another upstream is not told to it");
+        for user in ["alice", "bob", "other/alice", "/alice", "z/", "alice/z"] {
+            assert_eq!(login(&upstreams, user, "secret").await, None, "{user}");
+        }
+        assert!(first.requests().is_empty() && second.requests().is_empty());
+        assert_eq!(login(&upstreams, "z/alice", "secret").await, found("z", "alice"));
+        assert_eq!(login(&upstreams, "z/bob", "secret").await, None);
+        assert!(second.requests().is_empty(), "what is for another upstream is not told to it");
         first.stop().await;
-        assert_eq!(login(&upstreams, "bob", "secret").await, found("a", "bob"), "an outage elsewhere is no hindrance");
+        assert_eq!(
+            login(&upstreams, "a/bob", "secret").await,
+            found("a", "bob"),
+            "an outage elsewhere is no hindrance"
+        );
+        let refused = upstreams.try_login("z/carol", &"secret".into()).await;
+        assert!(matches!(&refused, Err(Refusal::Unavailable { what, .. }) if what == "z"), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn the_name_of_the_only_upstream_may_be_said_and_left_out() {
+        let fake = fake("alice").await;
+        let upstreams = upstreams(&[("one", &fake)]);
+        let alice = Some(("one".to_owned(), "alice".to_owned()));
+        for user in ["alice", "one/alice"] {
+            assert_eq!(login(&upstreams, user, "secret").await, alice);
+        }
+        assert_eq!(fake.count(is_login), 1, "they are one account");
     }
 
     #[tokio::test]

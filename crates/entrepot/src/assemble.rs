@@ -164,6 +164,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         clock,
         limits,
         settings,
+        is_open: authority.is_open(),
         immutable,
         metrics: domain_metrics,
         tasks: tasks.clone(),

@@ -9,12 +9,13 @@
 //! and the newest orphan ends, which is the fill that was left just now: the others have come farther.
 //!
 //! Of an upstream that is asked with the account of the caller, a fill is led with the account of whoever began it, and followed by others
-//! whom the upstream has allowed it as well. How it ends says nothing about theirs: after a failure they begin one of their own. And what
-//! came from such an upstream is given to no other: there, somebody who knows no more than the digest would get the content.
+//! whom the upstream has allowed it as well. How it ends says nothing about theirs: after a failure they begin one of their own. What is
+//! here already, or on its way, is given to another upstream's repository only as [`crate::sharing`] says: there, somebody who knows no
+//! more than the digest would get the content.
 //!
 //! When the disk is full the fill ends, its bytes are given up, and the blob passes through uncached ([`crate::passing`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,12 +28,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::content::{Arriving, BlobContent, PassedOn};
-use crate::limits::{FILL_DEADLINE, FILL_JOINS_MAX, FULL_PAUSE, MOUNT_SOURCES_MAX, SIZE_PATIENCE, UNSIZED_PATIENCE};
+use crate::limits::{FILL_DEADLINE, FILL_JOINS_MAX, FULL_PAUSE, SIZE_PATIENCE, UNSIZED_PATIENCE};
 use crate::metrics::{Running, gauged};
 use crate::passing::Passing;
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::removal::{Removal, Removals};
+use crate::sharing::{FillKey, Sharing};
 use crate::transfer::Transfer;
 use crate::upload::unowned_stage;
 use crate::{Clock, Error, Limits, Metrics, Tasks};
@@ -93,8 +95,8 @@ pub(crate) struct Fills {
     pub(crate) stored: Notify,
     /// Until when the disk counts as full.
     full_until: Mutex<Option<Instant>>,
-    /// The origins of upstreams that decide about their own users.
-    judging: HashSet<String>,
+    /// What may be had without asking the upstream.
+    sharing: Sharing,
     /// Where a blob may already be because somebody pushed it.
     own: Store,
     /// Where it goes.
@@ -104,21 +106,6 @@ pub(crate) struct Fills {
     orphans_max: usize,
     metrics: Arc<Metrics>,
     tasks: Tasks,
-}
-
-/// Which fills are one: those of a digest, but for one of an upstream that decides about its own users, which is for nobody else.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct FillKey {
-    digest: Digest,
-    /// The origin of such an upstream.
-    judged_by: Option<String>,
-}
-
-impl FillKey {
-    fn of(digest: &Digest, proxied: &Proxied) -> Self {
-        let judged_by = proxied.is_judged_by_upstream().then(|| proxied.remote().origin().to_owned());
-        Self { digest: digest.clone(), judged_by }
-    }
 }
 
 /// What a client that wants a blob finds under way.
@@ -138,11 +125,8 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn holds(&self, digest: &Digest, judging: &HashSet<String>) -> bool {
-        let judged_by = judging.iter().cloned().map(Some);
-        let keys =
-            std::iter::once(None).chain(judged_by).map(|judged_by| FillKey { digest: digest.clone(), judged_by });
-        keys.into_iter().any(|key| self.fills.contains_key(&key))
+    fn holds(&self, digest: &Digest, sharing: &Sharing) -> bool {
+        sharing.keys(digest).any(|key| self.fills.contains_key(&key))
     }
 
     fn orphans(&self) -> usize {
@@ -157,7 +141,7 @@ impl Fills {
         clock: Arc<dyn Clock>,
         limits: Limits,
         orphans_max: usize,
-        judging: HashSet<String>,
+        sharing: Sharing,
         metrics: Arc<Metrics>,
         tasks: Tasks,
     ) -> Self {
@@ -168,7 +152,7 @@ impl Fills {
             removals,
             stored,
             full_until,
-            judging,
+            sharing,
             own,
             store,
             clock,
@@ -185,7 +169,7 @@ impl Fills {
         let mut joins = 1;
         let (follower, progress) = loop {
             let Joined { follower, is_through_another, is_of_another } = self.enter(request.clone());
-            if is_through_another && !proves_itself(described_size, &proxied) {
+            if is_through_another && !self.sharing.is_proven(described_size, &proxied) {
                 proxied.confirm_blob(&digest).await?;
             }
             match follower.readable().await? {
@@ -225,7 +209,7 @@ impl Fills {
         digest: &Digest,
         proxied: &Proxied,
     ) -> Option<impl Future<Output = Result<(), Error>> + use<>> {
-        let mut progress = self.lock().fills.get(&FillKey::of(digest, proxied))?.progress.clone();
+        let mut progress = self.lock().fills.get(&self.sharing.key(digest, proxied))?.progress.clone();
         Some(async move {
             match &*progress.wait_for(Progress::is_over).await.map_err(|_| Error::Interrupted)? {
                 Progress::Failed(error) => Err(Arc::clone(error).into()),
@@ -242,12 +226,12 @@ impl Fills {
     /// does not begin, or the fill waits for its end before it looks at what is here.
     pub(crate) fn begin_removal(&self, digest: &Digest) -> Option<Removal> {
         let under_way = self.lock();
-        if under_way.holds(digest, &self.judging) { None } else { self.removals.begin(digest) }
+        if under_way.holds(digest, &self.sharing) { None } else { self.removals.begin(digest) }
     }
 
     /// Follows the fill that runs, or one that starts now.
     fn enter(self: &Arc<Self>, request: FillRequest) -> Joined {
-        let key = FillKey::of(&request.digest, &request.proxied);
+        let key = self.sharing.key(&request.digest, &request.proxied);
         let mut under_way = self.lock();
         let (cached_name, caller) = (request.proxied.cached_name(), request.proxied.remote().caller());
         if let Some(fill) = under_way.fills.get_mut(&key)
@@ -495,7 +479,8 @@ impl Lead {
         {
             return Ok(true);
         }
-        for source in [&self.fills.store, &self.fills.own] {
+        let sharing = &self.fills.sharing;
+        for source in sharing.sources(&self.fills.store, &self.fills.own) {
             let Some(reader) = source.blobs.open(digest).await? else { continue };
             // Another size than described, or than was verified when it was stored, is a damaged file: the fill puts a whole
             // one in its place.
@@ -503,10 +488,10 @@ impl Lead {
                 Some(described) => Some(*described),
                 None => source.metadata.blob_holders(digest, 1).await?.first().map(|(_, link)| link.size),
             };
-            if expected != Some(reader.size()) || !self.may_be_shared(source).await? {
+            if expected != Some(reader.size()) || !sharing.allows(source, &self.fills.store, digest, proxied).await? {
                 continue;
             }
-            if !proves_itself(*described_size, proxied) {
+            if !sharing.is_proven(*described_size, proxied) {
                 proxied.confirm_blob(digest).await?;
             }
             // Within the cache this finds the blob in its place and does nothing.
@@ -525,20 +510,6 @@ impl Lead {
             }
         }
         Ok(false)
-    }
-
-    /// Whether bytes that are in the cache for others may be this repository's as well. Those that are there for upstreams alone which
-    /// decide about their own users are not: that a manifest of another upstream names them proves nothing to them. Nor are those that
-    /// are nobody's any more, where there are such upstreams.
-    async fn may_be_shared(&self, source: &Store) -> Result<bool, Error> {
-        let FillRequest { digest, proxied, .. } = &self.request;
-        let judging = &self.fills.judging;
-        if judging.is_empty() || Arc::ptr_eq(&source.metadata, &self.fills.own.metadata) {
-            return Ok(true);
-        }
-        let holders = source.metadata.blob_holders(digest, MOUNT_SOURCES_MAX).await?;
-        let may_share = |origin: &str| origin == proxied.remote().origin() || !judging.contains(origin);
-        Ok(holders.iter().any(|(name, _)| name.split_first().is_some_and(|(origin, _)| may_share(origin))))
     }
 
     /// Makes the blob the repository's. A database without room for the row is no reason to withhold the bytes, which are here
@@ -591,10 +562,4 @@ impl Lead {
             None => Error::BlobTooLarge { limit },
         }
     }
-}
-
-/// Whether bytes that are here for another repository are this one's because a manifest of it names them. Not where somebody may have pushed
-/// that manifest to get at the content: a layer that is had from elsewhere may be named without being there.
-fn proves_itself(described_size: Option<u64>, proxied: &Proxied) -> bool {
-    described_size.is_some() && !proxied.is_judged_by_upstream()
 }

@@ -38,6 +38,7 @@ mod removal;
 mod repository;
 mod sessions;
 mod settings;
+mod sharing;
 mod sweep;
 mod tasks;
 mod transfer;

@@ -20,6 +20,7 @@ use crate::metrics::gauged;
 use crate::proxied::Proxied;
 use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
+use crate::sharing::Sharing;
 use crate::upstream_metrics::UpstreamMetrics;
 use crate::usage::Usage;
 use crate::{Clock, Error, ImmutableTags, Limits, Metrics, PAGE_MAX, ProxySettings, Tasks};
@@ -51,6 +52,9 @@ pub struct Parts {
     pub limits: Limits,
     /// What the operator says about pulling through.
     pub settings: ProxySettings,
+    /// Whether nobody has to say who he is. Only then is what was pushed here, or fetched with an account, given to the repository of
+    /// another upstream that merely names it; otherwise that upstream is asked for all of it.
+    pub is_open: bool,
     /// The tags that never move.
     pub immutable: ImmutableTags,
     /// Where to count.
@@ -88,7 +92,7 @@ pub struct Registry {
 impl Registry {
     /// Puts the parts together. Nothing is read or written yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { own, cache, remotes, clock, limits, settings, immutable, metrics, tasks } = parts;
+        let Parts { own, cache, remotes, clock, limits, settings, is_open, immutable, metrics, tasks } = parts;
         metrics.cache_size_max.set(gauged(settings.cache.size_max.unwrap_or(0)));
         Arc::new(Self {
             fills: Arc::new(Fills::new(
@@ -96,7 +100,7 @@ impl Registry {
                 clock.clone(),
                 limits,
                 settings.cache.orphan_fills_max,
-                remotes.asked_as_caller().iter().map(|remote| remote.origin().to_owned()).collect(),
+                Sharing::new(&remotes, is_open),
                 metrics.clone(),
                 tasks.clone(),
             )),

@@ -187,6 +187,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
             settings: ProxySettings::default(),
+            is_open: true,
             immutable: crate::ImmutableTags::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),

@@ -85,12 +85,15 @@ async fn enter(
         visitor.ask_mirrored(found, facts)?;
     }
     facts.door = led.label;
+    let is_judged = route.repository().is_some_and(|name| registry.named(name).judge.is_some());
     let rights = Rights::new(Arc::clone(&visitor), actions);
     let (path, led, actor) = (head.uri.path().to_owned(), led.clone(), visitor.actor());
     let call = Call { registry, actor, rights, method: head.method, path, query, headers: head.headers, led };
     let handled = handle(call, route, body, facts).await;
     match handled {
-        Ok(response) => Ok(if visitor.is_known() { private(response) } else { response }),
+        Ok(response) if is_judged => Ok(judged(response)),
+        Ok(response) if visitor.is_known() => Ok(private(response)),
+        Ok(response) => Ok(response),
         Err(error) => {
             if let Some(reason) = error.denial() {
                 visitor.was_denied(&need, facts.reference.as_deref(), reason);
@@ -111,5 +114,12 @@ fn private(mut response: Response) -> Response {
     let value = response.headers().get(CACHE_CONTROL).map(|value| [b"private, ", value.as_bytes()].concat());
     let value = value.and_then(|value| HeaderValue::from_bytes(&value).ok());
     response.headers_mut().insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
+    response
+}
+
+/// What an upstream lets somebody read, it may let him read no more a minute later: also his own cache has to ask again, and so has that
+/// of somebody who has said nothing.
+fn judged(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
 }

@@ -1,5 +1,6 @@
 //! Who may do what, asked over the socket: every route by everybody, and what nobody may find out.
 
+mod callers;
 mod doors;
 mod oracle;
 mod pages;

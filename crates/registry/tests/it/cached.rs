@@ -67,6 +67,7 @@ impl Cached {
             clock: clock.clone(),
             limits: Limits::default(),
             settings: ProxySettings { cache: limits, ..ProxySettings::default() },
+            is_open: true,
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),

@@ -86,6 +86,7 @@ impl Port {
             clock: clock.clone(),
             limits: Limits::default(),
             settings: ProxySettings::default(),
+            is_open: true,
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),

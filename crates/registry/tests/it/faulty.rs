@@ -233,6 +233,7 @@ impl Port {
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
             settings,
+            is_open: true,
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: Arc::clone(&metrics),
             tasks: Tasks::default(),

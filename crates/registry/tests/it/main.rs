@@ -14,6 +14,7 @@ mod uploads;
 mod upstreams;
 mod usage;
 mod warm;
+mod withheld;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -85,6 +86,7 @@ impl House {
             clock: clock.clone(),
             limits,
             settings: entrepot_registry::ProxySettings::default(),
+            is_open: true,
             immutable,
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),

@@ -184,3 +184,19 @@ async fn a_root_mirror_tells_nobody_which_names_are_taken() {
         assert!(nobody.challenge().ends_with(&format!(r#"scope="repository:{name}:pull""#)), "{}", nobody.challenge());
     }
 }
+
+#[tokio::test]
+async fn b1_a_pushed_layer_is_not_to_be_had_through_an_upstream_that_names_it() {
+    let street = Street::build(Anonymous::None, &[("puller", &["proxy/**"], "pull")], false, false).await;
+    let image = Image::new(9, &[1000]);
+    street.house.push("other/secret", "1", &image, &With::User("other")).await;
+    // It names the layer, and does not have it.
+    image.manifest.load_into(&street.upstream, REPOSITORY);
+    street.upstream.put_tag(REPOSITORY, "stolen", &image.manifest.digest);
+    let ask = async |path: String, user: &'static str| street.house.ask("GET", &path, &With::User(user)).await;
+    let layer = &image.layers[0];
+    assert_eq!(ask(format!("/v2/{CANONICAL}/manifests/stolen"), "puller").await.status, 200);
+    let stolen = ask(format!("/v2/{CANONICAL}/blobs/{}", layer.digest), "puller").await;
+    assert_eq!((stolen.status, stolen.code().as_str()), (404, "BLOB_UNKNOWN"));
+    assert_eq!(ask(format!("/v2/other/secret/blobs/{}", layer.digest), "other").await.body, layer.bytes);
+}
