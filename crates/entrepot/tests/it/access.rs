@@ -1,6 +1,7 @@
 //! Who may do what, asked over the socket: every route by everybody, and what nobody may find out.
 
 mod doors;
+mod oidc;
 mod oracle;
 mod pages;
 mod rights;
