@@ -278,7 +278,7 @@ pub enum ConfigError {
         problem: &'static str,
     },
     /// A place of documents that cannot be asked.
-    #[error("has a URL that {problem}")]
+    #[error("{problem}")]
     Documents {
         /// What is wrong with it.
         problem: &'static str,

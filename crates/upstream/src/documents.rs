@@ -1,7 +1,7 @@
 //! Small documents at addresses that are not registries, such as the keys of an identity provider.
 //!
 //! Who believes such a document believes whoever can choose where it comes from. So nothing leads anywhere: **no redirect is
-//! followed**, and only the place that the operator lists may have an address that is not public. The rest is as for upstreams:
+//! followed**, and only the place that the operator lists, and the hosts that he trusts beside it, may have an address that is not public. The rest is as for upstreams:
 //! the same connections, the same guard, the same errors.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::connections::{Connections, Foundation, check_literal, timed_out};
 use crate::error::{Error, RedirectError};
 use crate::history::History;
 use crate::limits::{FOREIGN_DOCUMENT_BYTES_MAX, FOREIGN_DOCUMENT_TIME_MAX};
-use crate::reach::Reach;
+use crate::reach::{Reach, TrustedHost};
 use crate::resolver::Guard;
 
 /// Fetches documents of one place, and of where it says that they are.
@@ -32,32 +32,36 @@ pub struct Documents {
 
 impl Documents {
     /// For the documents of `home`, which the operator lists. An `http` one has to have private addresses. `ca` holds
-    /// certificates of authorities in PEM that are trusted beside those of the system; `name` is for messages.
+    /// certificates of authorities in PEM that are trusted beside those of the system, wherever a document is; `trusted_hosts`, each
+    /// `HOST` or `HOST:PORT`, may have private addresses as well; `name` is for messages.
     ///
     /// No document takes longer than five seconds, however long `timeouts` are.
     ///
     /// # Errors
-    /// A URL or a `ca` that cannot be used.
+    /// A URL, a trusted host or a `ca` that cannot be used.
     pub fn new(
         name: Arc<str>,
         home: Url,
         ca: Option<&[u8]>,
+        trusted_hosts: &[String],
         timeouts: Timeouts,
         lookup: Lookup,
     ) -> Result<Self, ConfigError> {
         let refused = |problem| Err(ConfigError::Documents { problem });
         if home.host().is_none() || !home.username().is_empty() || home.password().is_some() {
-            return refused("is more or less than scheme, host, port and path");
+            return refused("has a URL that is more or less than scheme, host, port and path");
         }
         if home.query().is_some() || home.fragment().is_some() {
-            return refused("has a query or a fragment");
+            return refused("has a URL that has a query or a fragment");
         }
         let guard = match home.scheme() {
             "https" => Guard::None,
             "http" if !has_public_literal(&home) => Guard::Private,
-            "http" => return refused("is http, although its address is public: expected https"),
-            _ => return refused("is neither https nor http"),
+            "http" => return refused("has a URL that is http, although its address is public: expected https"),
+            _ => return refused("has a URL that is neither https nor http"),
         };
+        let trusted: Option<Vec<_>> = trusted_hosts.iter().map(|entry| TrustedHost::parse(entry)).collect();
+        let Some(trusted) = trusted else { return refused("has trusted hosts that are neither HOST nor HOST:PORT") };
         let timeouts = Timeouts {
             connect: timeouts.connect.min(FOREIGN_DOCUMENT_TIME_MAX),
             first_byte: timeouts.first_byte.min(FOREIGN_DOCUMENT_TIME_MAX),
@@ -65,7 +69,7 @@ impl Documents {
             document: timeouts.document.min(FOREIGN_DOCUMENT_TIME_MAX),
         };
         let connections = Foundation::new(timeouts, lookup).for_documents(ca, guard)?;
-        Ok(Self { name, reach: Reach::listed(home, Vec::new()), connections })
+        Ok(Self { name, reach: Reach::listed(home, trusted), connections })
     }
 
     /// Whether a document at `url` is asked for at all: over https, or where the operator's own URL has its scheme, host and port.

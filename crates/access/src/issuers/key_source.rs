@@ -4,6 +4,7 @@
 //! one of them fetches, and a key that is missing is looked for once a minute. And since keys hardly ever change, an outage of the
 //! provider is none here for a day: only what needs a key that is not known has to wait for it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use entrepot_upstream::Documents;
@@ -79,6 +80,10 @@ pub(super) enum KeysUnavailable {
     OtherIssuer { found: String, expected: Url },
     #[error("its jwks_uri {found:?} is neither at an https address nor at that of the issuer")]
     KeysElsewhere { found: String },
+    #[error(
+        "its keys are at {host}, whose address {address} is not public; list the host in trusted_hosts of the provider to allow it"
+    )]
+    KeysPrivate { host: String, address: IpAddr },
     #[error("its keys cannot be fetched")]
     Keys(#[source] entrepot_upstream::Error),
     #[error("its keys cannot be used")]
@@ -92,6 +97,16 @@ pub(super) enum KeysUnavailable {
 struct Discovery {
     issuer: String,
     jwks_uri: String,
+}
+
+impl KeysUnavailable {
+    /// What the fetch of the keys failed at. What to do about an address that is refused is another thing than for an upstream.
+    fn of_keys(error: entrepot_upstream::Error) -> Self {
+        match error {
+            entrepot_upstream::Error::AddressRefused { host, address, .. } => Self::KeysPrivate { host, address },
+            error => Self::Keys(error),
+        }
+    }
 }
 
 impl KeySource {
@@ -166,7 +181,7 @@ impl KeySource {
         let document = self.documents.get(&discovery).await.map_err(KeysUnavailable::Discovery);
         let keys_url = document.and_then(|document| self.keys_url(&document));
         self.metrics.document(&self.name, "discovery", keys_url.is_ok());
-        let document = self.documents.get(&keys_url?).await.map_err(KeysUnavailable::Keys);
+        let document = self.documents.get(&keys_url?).await.map_err(KeysUnavailable::of_keys);
         let keys = document.and_then(|document| KeySet::read(&document).map_err(KeysUnavailable::KeySet));
         self.metrics.document(&self.name, "keys", keys.is_ok());
         keys

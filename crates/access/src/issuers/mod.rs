@@ -46,6 +46,8 @@ pub struct IssuerConfig {
     pub audience: String,
     /// Certificates of authorities in PEM that are trusted beside those of the system.
     pub ca: Option<Vec<u8>>,
+    /// Hosts, each `HOST` or `HOST:PORT`, at which its keys may be although they have private addresses.
+    pub trusted_hosts: Vec<String>,
     /// Who somebody is, by his claims: the first that matches counts. None: whoever has a token is known by its `sub`.
     pub identities: Vec<ClaimRule>,
 }
@@ -187,7 +189,7 @@ impl Issuer {
         lookup: Lookup,
         metrics: &IssuerMetrics,
     ) -> Result<Self, IssuersError> {
-        let IssuerConfig { name, issuer, audience, ca, identities } = config;
+        let IssuerConfig { name, issuer, audience, ca, trusted_hosts, identities } = config;
         let refused = |problem: String| IssuersError { name: Arc::clone(&name), problem };
         let is_name = !name.is_empty()
             && name.len() <= NAME_BYTES_MAX
@@ -201,8 +203,9 @@ impl Issuer {
             return Err(refused("has no audience: tokens for others would be good here".into()));
         }
         let identities = Identities::new(&identities).map_err(refused)?;
-        let documents = Documents::new(Arc::clone(&name), issuer.clone(), ca.as_deref(), timeouts, lookup)
-            .map_err(|error| refused(error.to_string()))?;
+        let documents =
+            Documents::new(Arc::clone(&name), issuer.clone(), ca.as_deref(), &trusted_hosts, timeouts, lookup)
+                .map_err(|error| refused(error.to_string()))?;
         let keys = Arc::new(KeySource::new(Arc::clone(&name), issuer, documents, metrics.clone()));
         Ok(Self { name, audience, identities, keys })
     }

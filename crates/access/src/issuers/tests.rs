@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use entrepot_testkit::ClientCertificates::NotAsked;
 use entrepot_testkit::{Authority, FakeIssuer, FakeUpstream, Gate, Reply, Seen, SigningAlgorithm};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -31,6 +32,7 @@ fn config(issuer: &FakeIssuer) -> IssuerConfig {
         issuer: issuer.url().parse().unwrap(),
         audience: "entrepot".into(),
         ca: None,
+        trusted_hosts: Vec::new(),
         identities: Vec::new(),
     }
 }
@@ -246,7 +248,7 @@ async fn a7_a_provider_that_lies_about_itself_is_an_outage_and_nobody_is_let_in(
         ),
         (Seen::is_discovery, Box::new(|honest| honest.edit_json(|it| it["issuer"] = 7.into())), "discovery"),
         (Seen::is_discovery, elsewhere("http"), "jwks_uri"),
-        (Seen::is_discovery, elsewhere("https"), "not public"),
+        (Seen::is_discovery, elsewhere("https"), "list the host in trusted_hosts of the provider"),
         (Seen::is_discovery, Box::new(|_| Reply::page()), "discovery"),
         (Seen::is_discovery, Box::new(|_| Reply::new(500)), "500"),
         (Seen::is_discovery, Box::new(|_| Reply::new(404)), "404"),
@@ -509,6 +511,7 @@ fn what_is_configured_badly_is_told_by_name() {
         issuer: "https://idp.example/realms/a".parse().unwrap(),
         audience: "entrepot".into(),
         ca: None,
+        trusted_hosts: Vec::new(),
         identities: Vec::new(),
     };
     let identity = |claim: &str, principal: &str| {
@@ -523,6 +526,7 @@ fn what_is_configured_badly_is_told_by_name() {
         (vec![IssuerConfig { issuer: "ldap://idp.example".parse().unwrap(), ..good() }], "neither https nor http"),
         (vec![IssuerConfig { issuer: "https://idp.example/?a".parse().unwrap(), ..good() }], "query"),
         (vec![IssuerConfig { ca: Some(b"none".to_vec()), ..good() }], "ca"),
+        (vec![IssuerConfig { trusted_hosts: vec!["https://a".into()], ..good() }], "trusted hosts"),
         (vec![IssuerConfig { identities: identity("a", "{a"), ..good() }], "not closed"),
         (vec![IssuerConfig { identities: identity("", "{a}"), ..good() }], "no name"),
         (vec![good(), IssuerConfig { issuer: "https://other.example".parse().unwrap(), ..good() }], "twice"),
@@ -534,4 +538,55 @@ fn what_is_configured_badly_is_told_by_name() {
     }
     assert!(set_up(vec![good()], Arc::new(SystemClock)).is_ok());
     assert!(Issuers::default().is_empty());
+}
+
+#[tokio::test]
+async fn a7_keys_at_a_private_address_are_fetched_where_it_is_listed_and_else_not_asked_for() {
+    let authority = Authority::new();
+    let (issuer, inside) =
+        (FakeIssuer::start_tls(&authority).await, FakeUpstream::start_tls(&authority, NotAsked).await);
+    let keys = issuer.keys();
+    inside.when(Seen::is_keys).reply(move |_| Reply::json(&keys));
+    let elsewhere = format!("{}/keys", inside.url());
+    issuer
+        .when(Seen::is_discovery)
+        .reply(move |honest| honest.edit_json(|it| it["jwks_uri"] = elsewhere.clone().into()));
+    let listing = |trusted_hosts: Vec<String>| {
+        let ca = Some(authority.pem().into_bytes());
+        set_up(vec![IssuerConfig { ca, trusted_hosts, ..config(&issuer) }], Arc::new(SystemClock)).unwrap()
+    };
+    let host = inside.url().trim_start_matches("https://").to_owned();
+    let (name, port) = host.rsplit_once(':').unwrap();
+    let another_port = format!("{name}:{}", if port == "1" { 2 } else { 1 });
+    for trusted in [vec![], vec![another_port]] {
+        let told = outage(&listing(trusted), issuer.mint(&json!({}))).await;
+        assert!(told.contains("trusted_hosts of the provider") && !told.contains("as an upstream"), "{told}");
+        assert_eq!(inside.connections(), 0, "nothing was sent there");
+    }
+    // The provider's `ca` counts for what it trusts.
+    for trusted in [host.clone(), name.to_owned()] {
+        assert_eq!(verify(&listing(vec![trusted]), issuer.mint(&json!({}))).await.unwrap(), "oidc:ci:somebody");
+    }
+    assert_eq!((inside.count(Seen::is_keys), issuer.key_fetches()), (2, 0));
+}
+
+#[test]
+fn a6_a_slash_at_the_end_of_an_issuer_with_a_path_counts() {
+    for (configured, good, bad) in [
+        ("https://idp.example", &["https://idp.example", "https://idp.example/"][..], "https://idp.example/a"),
+        ("https://idp.example/", &["https://idp.example", "https://idp.example/"], "https://idp.example//"),
+        ("https://idp.example/a", &["https://idp.example/a"], "https://idp.example/a/"),
+        ("https://idp.example/a/", &["https://idp.example/a/"], "https://idp.example/a"),
+    ] {
+        let config = IssuerConfig {
+            name: "ci".into(),
+            issuer: configured.parse().unwrap(),
+            audience: "entrepot".into(),
+            ca: None,
+            trusted_hosts: Vec::new(),
+            identities: Vec::new(),
+        };
+        let issuers = set_up(vec![config], Arc::new(SystemClock)).unwrap();
+        assert!(good.iter().all(|issuer| issuers.knows(issuer)) && !issuers.knows(bad), "{configured}");
+    }
 }

@@ -14,6 +14,7 @@ use super::error::ProblemKind;
 use super::limits::PRINCIPAL_BYTES_MAX;
 use super::pem;
 use super::resolve::{Resolver, allowed};
+use super::upstream::trusted_hosts;
 use super::written::{Text, WrittenIdentity, WrittenOidc};
 
 /// The providers, each with its identities; what could not be read is noted.
@@ -46,7 +47,8 @@ fn issuer(
     let issuer = issuer_url(resolver, &written.issuer, start);
     let audience = some_text(resolver, "access.oidc.audience", &written.audience, start);
     let ca = pem::certificates(resolver, "access.oidc.ca", &written.ca);
-    Some(IssuerConfig { name: name?, issuer: issuer?, audience: audience?, ca, identities: Vec::new() })
+    let trusted_hosts = trusted_hosts(resolver, "access.oidc.trusted_hosts", &written.trusted_hosts);
+    Some(IssuerConfig { name: name?, issuer: issuer?, audience: audience?, ca, trusted_hosts, identities: Vec::new() })
 }
 
 /// Over plain HTTP whoever is in between could say what is true; on this machine nobody is.

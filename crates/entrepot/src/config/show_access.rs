@@ -143,11 +143,16 @@ fn write_immutable(text: &mut fmt::Formatter<'_>, rule: &ImmutableRule) -> fmt::
 }
 
 fn write_issuer(text: &mut fmt::Formatter<'_>, issuer: &IssuerConfig) -> fmt::Result {
-    let IssuerConfig { name, issuer, audience, ca, identities } = issuer;
-    writeln!(text, "\n[[access.oidc]]\nname = {name:?}\nissuer = {:?}", issuer.as_str().trim_end_matches('/'))?;
+    let IssuerConfig { name, issuer, audience, ca, trusted_hosts, identities } = issuer;
+    // Without a path the slash at the end is no part of it; with one it is.
+    let url = if issuer.path() == "/" { issuer.as_str().trim_end_matches('/') } else { issuer.as_str() };
+    writeln!(text, "\n[[access.oidc]]\nname = {name:?}\nissuer = {url:?}")?;
     writeln!(text, "audience = {audience:?}")?;
     if let Some(ca) = ca {
         writeln!(text, "# ca: {}", show_certificates(ca))?;
+    }
+    if !trusted_hosts.is_empty() {
+        writeln!(text, "trusted_hosts = {trusted_hosts:?}")?;
     }
     if identities.is_empty() {
         return writeln!(text, "# whoever has such a token is oidc:{name}: and its `sub`");

@@ -54,7 +54,7 @@ fn upstream(
     }
     let mut upstream = UpstreamConfig::new(name.get_ref(), url(resolver, written.url.as_ref(), name)?);
     upstream.aliases = written.aliases.iter().map(|alias| alias.get_ref().clone()).collect();
-    upstream.trusted_hosts = trusted_hosts(resolver, &written.trusted_hosts);
+    upstream.trusted_hosts = trusted_hosts(resolver, "proxy.upstream.trusted_hosts", &written.trusted_hosts);
     upstream.password = account::password(resolver, written);
     upstream.username = account::username(resolver, written);
     upstream.credential_helper = account::credential_helper(resolver, written);
@@ -137,12 +137,17 @@ fn http_proxy(resolver: &mut Resolver<'_>, written: &WrittenUpstream) -> Option<
     url
 }
 
-fn trusted_hosts(resolver: &mut Resolver<'_>, written: &[Spanned<String>]) -> Vec<String> {
+/// Hosts with or without a port; what is none is noted.
+pub(crate) fn trusted_hosts(
+    resolver: &mut Resolver<'_>,
+    path: &'static str,
+    written: &[Spanned<String>],
+) -> Vec<String> {
     for host in written {
         // As the host and port of a URL: what the parser changes was no plain host.
         let url = Url::parse(&format!("https://{}", host.get_ref())).ok().filter(is_origin);
         if url.is_none() || host.get_ref().is_empty() || host.get_ref().ends_with(['/', ':']) {
-            resolver.refuse("proxy.upstream.trusted_hosts", host);
+            resolver.refuse(path, host);
         }
     }
     written.iter().map(|host| host.get_ref().clone()).collect()

@@ -96,6 +96,7 @@ pub(crate) struct WrittenOidc {
     pub(crate) issuer: Text,
     pub(crate) audience: Text,
     pub(crate) ca: Text,
+    pub(crate) trusted_hosts: Vec<Spanned<String>>,
 }
 
 /// `[[access.identity]]`

@@ -2,6 +2,7 @@
 
 mod callers;
 mod doors;
+mod oidc;
 mod oracle;
 mod pages;
 mod rights;

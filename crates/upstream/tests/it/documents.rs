@@ -10,7 +10,7 @@ use url::Url;
 
 fn documents_of(home: &str, ca: Option<&[u8]>, lookup: Lookup) -> Result<Documents, String> {
     let timeouts = Timeouts { first_byte: Duration::from_millis(500), ..Timeouts::default() };
-    Documents::new("idp".into(), home.parse().unwrap(), ca, timeouts, lookup).map_err(|error| error.to_string())
+    Documents::new("idp".into(), home.parse().unwrap(), ca, &[], timeouts, lookup).map_err(|error| error.to_string())
 }
 
 fn documents(fake: &FakeUpstream) -> Documents {

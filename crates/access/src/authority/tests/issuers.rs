@@ -16,6 +16,7 @@ async fn setup() -> (Install, FakeIssuer) {
         issuer: issuer.url().parse().unwrap(),
         audience: "entrepot".into(),
         ca: None,
+        trusted_hosts: Vec::new(),
         identities: Vec::new(),
     };
     // The provider goes by the clock of this machine.

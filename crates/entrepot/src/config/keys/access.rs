@@ -105,7 +105,7 @@ pub(super) const KEYS: &[Key] = &[
         form: Form::Text,
         allowed: "https://HOST or https://HOST/PATH, without user or query; http only on a loopback address",
         default: "required",
-        meaning: "The `iss` of its tokens. Its discovery document is below this URL.",
+        meaning: "The `iss` of its tokens, exactly: behind a path, a slash at the end counts. Its discovery document is below this URL.",
         example: "\"https://token.actions.githubusercontent.com\"",
     },
     Key {
@@ -121,8 +121,16 @@ pub(super) const KEYS: &[Key] = &[
         form: Form::Text,
         allowed: "a file with certificates in PEM",
         default: "none",
-        meaning: "Certificates that are trusted for this provider, beside those of the system.",
+        meaning: "Certificates that are trusted for this provider and its trusted hosts, beside those of the system.",
         example: "\"/etc/ssl/corp.pem\"",
+    },
+    Key {
+        path: "access.oidc.trusted_hosts",
+        form: Form::Texts,
+        allowed: "a list of hosts, each HOST or HOST:PORT",
+        default: "none",
+        meaning: "Where its keys may be, over https, although the address is private: API servers of Kubernetes name a `jwks_uri` at another address than their issuer. Redirects are followed nowhere.",
+        example: "[\"10.0.0.1:6443\"]",
     },
     Key {
         path: "access.identity.oidc",

@@ -49,8 +49,9 @@ repositories = [\"team/**\"]
 tags = [\"v*\"]
 [[access.oidc]]
 name = \"github\"
-issuer = \"https://token.example/x\"
+issuer = \"https://token.example/x/\"
 audience = \"registry.corp\"
+trusted_hosts = [\"10.0.0.1:6443\", \"keys.corp\"]
 [[access.identity]]
 oidc = \"github\"
 claims = { repository = \"org/*\", \"/a/b\" = \"c\" }
@@ -91,8 +92,9 @@ tags = [\"v*\"]
 
 [[access.oidc]]
 name = \"github\"
-issuer = \"https://token.example/x\"
+issuer = \"https://token.example/x/\"
 audience = \"registry.corp\"
+trusted_hosts = [\"10.0.0.1:6443\", \"keys.corp\"]
 
 [[access.identity]]
 oidc = \"github\"
@@ -250,6 +252,7 @@ fn identity_providers_and_identities_are_whole() {
     problem(&oidc("https://u:hunter2@a"), "`access.oidc.issuer` is a URL with a user in it");
     problem(&(oidc("https://a") + &oidc("https://b")), "which is the name of the identity provider in line 2 too");
     problem(&(oidc("https://a") + "ca = \"/none\""), "`access.oidc.ca` names the file /none, which cannot be read");
+    problem(&(oidc("https://a") + "trusted_hosts = [\"https://b\"]"), "`access.oidc.trusted_hosts` is \"https://b\"");
     problem("[[access.oidc]]\nname = \"a\"\nissuer = \"https://a\"", "`access.oidc.audience` is missing");
     problem("[[access.oidc]]\nname = \"a\"\naudience = \"b\"", "`access.oidc.issuer` is missing");
     problem("[[access.oidc]]\nissuer = \"https://a\"\naudience = \"b\"", "`access.oidc.name` is missing");
