@@ -10,6 +10,7 @@ mod operator;
 mod protocol;
 mod proxied;
 
+mod secrets;
 mod start;
 mod support;
 mod users;

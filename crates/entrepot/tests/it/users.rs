@@ -41,7 +41,7 @@ fn refused(folder: &Path, words: &str, input: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn add(folder: &Path, name: &str, password: &str) -> String {
+pub(crate) fn add(folder: &Path, name: &str, password: &str) -> String {
     told(folder, &format!("user add {name} --password-stdin"), &format!("{password}\n"))
 }
 
