@@ -126,7 +126,7 @@ impl ErrorResponse {
         self.with_header(RETRY_AFTER, seconds.max(1).to_string())
     }
 
-    /// The same with the `error` by which clients of OAuth2 understand it.
+    /// The same with the `error` by which clients of `OAuth2` understand it.
     pub(crate) fn with_oauth_error(mut self, error: &'static str) -> Self {
         self.fields.push(("error", error.to_owned()));
         self
@@ -265,7 +265,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 fn describe(error: &Error) -> ErrorResponse {
     let of = |code: ErrorCode| ErrorResponse::new(code, error.to_string());
     match error {
-        Error::ProxyNameIncomplete { .. } => of(ErrorCode::NAME_UNKNOWN),
+        Error::ProxyNameIncomplete { .. } | Error::OnlyForCallers { .. } => of(ErrorCode::NAME_UNKNOWN),
         Error::RepositoryUnknown { name } => unknown(error, ErrorCode::NAME_UNKNOWN, name),
         Error::ManifestUnknown { name, reference } => {
             unknown(error, ErrorCode::MANIFEST_UNKNOWN, name).with_detail(json!({ "reference": reference.to_string() }))
@@ -305,7 +305,6 @@ fn describe(error: &Error) -> ErrorResponse {
         Error::NotCached { .. } => of(ErrorCode::MANIFEST_UNKNOWN),
         Error::Pinned { .. } => of(ErrorCode::DENIED).with_status(StatusCode::CONFLICT),
         Error::PolicyDenied { rule, .. } => of(ErrorCode::DENIED).with_detail(json!({ "rule": rule })),
-        Error::OnlyForCallers { .. } => of(ErrorCode::NAME_UNKNOWN),
         Error::ProxyLoop { .. } => of(ErrorCode::UNAVAILABLE).with_status(StatusCode::LOOP_DETECTED),
         Error::Upstream { source, .. } => describe_upstream(source),
         Error::UpstreamSizeMismatch { .. } | Error::UpstreamDigestMismatch { .. } | Error::FillBroken { .. } => {

@@ -69,7 +69,10 @@ impl Server {
         let found = response.status();
         let body = String::from_utf8_lossy(&response.bytes().await.unwrap()).into_owned();
         assert_eq!(found, status, "{body}");
-        self.answers += &format!("{told}\n{body}\n");
+        for text in [&told, &body] {
+            self.answers.push_str(text);
+            self.answers.push('\n');
+        }
     }
 
     /// What is answered with a secret, which is what was asked for.

@@ -21,7 +21,7 @@ pub(super) struct Asked {
     pub(super) client_id: Option<String>,
     /// Whether the client wants to keep something instead of a password.
     pub(super) is_offline: bool,
-    /// It was asked by POST, whose answers and errors are those of OAuth2.
+    /// It was asked by POST, whose answers and errors are those of `OAuth2`.
     pub(super) is_oauth: bool,
     service: Option<String>,
 }
