@@ -29,7 +29,7 @@ recipe_block() {
         index($0, name) == 1 { found = 1; next }
         found && /^```/ { if (inside) exit; inside = 1; next }
         inside { print }
-    ' "$repository_root/docs/recipes/$1.md"
+    ' "$here/../../docs/recipes/$1.md"
 }
 
 # A name, and a certificate for it that every client trusts.
@@ -48,7 +48,6 @@ recipes_domain() {
     mount -t tmpfs tmpfs /etc/docker/certs.d
     mkdir -p "/etc/docker/certs.d/$DOMAIN"
     cp "$folder/ca.crt" "/etc/docker/certs.d/$DOMAIN/ca.crt"
-    mount --bind "$folder/ssl" /etc/ssl/private
 }
 
 recipes_certificate() {
@@ -204,16 +203,14 @@ recipe_team_pulls() {
 recipe_team_robot() {
     local token
     token=$(recipe_cli token create build --robot --repository 'team/**' --action pull --action create --expires 365d)
-    recipe_login robot:build "$token"
+    recipe_login token "$token"
     recipe_push team/robot:1
     build_folder "$E2E_FOLDER/recipes/second" 1
     builder bud --quiet --layers --format docker --tag recipe-second "$E2E_FOLDER/recipes/second"
     rm -rf "$E2E_FOLDER/recipes/second-image"
     builder push --quiet recipe-second "dir:$E2E_FOLDER/recipes/second-image"
-    refused 'denied|exists' recipe_skopeo --dest-creds "robot:build:$token" \
-        "dir:$E2E_FOLDER/recipes/second-image" "docker://$DOMAIN/team/robot:1" ||
-        refused 'denied|exists' recipe_skopeo --dest-creds "token:$token" \
-            "dir:$E2E_FOLDER/recipes/second-image" "docker://$DOMAIN/team/robot:1"
+    refused 'denied|exists' recipe_skopeo --dest-creds "token:$token" \
+        "dir:$E2E_FOLDER/recipes/second-image" "docker://$DOMAIN/team/robot:1"
     docker_cli logout "$DOMAIN"
 }
 

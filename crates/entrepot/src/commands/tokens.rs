@@ -88,11 +88,13 @@ async fn create(
     screen.out.flush()?;
     let (id, principal) = (tame(&id), tame(&principal));
     let life = expires_at.map_or_else(|| "until it is revoked".to_owned(), |at| ends(now(), at));
+    // In a login nothing may stand before the first colon but the user: a robot's name with its kind cannot be one.
+    let user = if principal.contains(':') { "token" } else { &principal };
     // Whoever does not see this has the token nevertheless.
     let _ = write!(
         std::io::stderr(),
-        "this is the only time that the token is shown. It is good {life}, as the password of {principal}:\n\n  docker login \
-         --username {principal} --password-stdin HOST\n\n`entrepot token revoke {id}` ends it\n"
+        "this is the only time that the token is shown. It is good {life}, for {principal}:\n\n  docker login \
+         --username {user} --password-stdin HOST\n\n`entrepot token revoke {id}` ends it\n"
     );
     Ok(Outcome::Well)
 }
