@@ -34,6 +34,59 @@ access_checks() {
     check "its users are made" access_users
     access_private_checks
     stop closed
+    access_certificate_server
+    check "a server that asks for client certificates is ready" access_certificate_is_ready
+    check "skopeo pushes and pulls with a certificate, and is who it says; without one it is nobody" access_certificate
+    stop certificate
+}
+
+# Certificates are made anew for each run: nothing on the disk expires.
+access_certificate_server() {
+    local folder=$E2E_FOLDER/access/certificates name
+    mkdir -p "$folder/node" "$folder/nobody"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj '/CN=authority' \
+        -keyout "$folder/ca.key" -out "$folder/ca.pem" 2>/dev/null
+    for name in server node-1; do
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+            -keyout "$folder/$name.key" -out "$folder/$name.csr" 2>/dev/null
+        openssl x509 -req -in "$folder/$name.csr" -CA "$folder/ca.pem" -CAkey "$folder/ca.key" -CAcreateserial -days 1 \
+            -extfile <(echo 'subjectAltName=IP:127.0.0.1') -out "$folder/$name.pem" 2>/dev/null
+    done
+    cp "$folder/ca.pem" "$folder/nobody/ca.crt"
+    cp "$folder/ca.pem" "$folder/node/ca.crt"
+    cp "$folder/node-1.pem" "$folder/node/client.cert"
+    cp "$folder/node-1.key" "$folder/node/client.key"
+    start_other certificate <<SETTINGS
+[server.tls]
+certificate = "$folder/server.pem"
+key = "$folder/server.key"
+client_ca = "$folder/ca.pem"
+
+[access]
+anonymous = "none"
+
+[[access.rule]]
+principals = ["certificate:node-1"]
+repositories = ["team/**"]
+actions = ["pull", "push"]
+SETTINGS
+}
+
+access_certificate_is_ready() {
+    within 20 curl -fsS --max-time 2 --cacert "$E2E_FOLDER/access/certificates/ca.pem" "https://$OTHER/readyz"
+}
+
+access_certificate() {
+    local folder=$E2E_FOLDER/access/certificates
+    skopeo_cli copy --dest-cert-dir "$folder/node" "dir:$E2E_FOLDER/access/image" "docker://$OTHER/team/app:1"
+    rm -rf "$E2E_FOLDER/access/copy"
+    skopeo_cli copy --src-cert-dir "$folder/node" "docker://$OTHER/team/app:1" "dir:$E2E_FOLDER/access/copy"
+    skopeo_folder_is_whole "$E2E_FOLDER/access/copy"
+    refused 'denied|unauthorized|authentication' \
+        skopeo_cli copy --src-cert-dir "$folder/nobody" "docker://$OTHER/team/app:1" "dir:$E2E_FOLDER/access/nothing"
+    refused 'denied|unauthorized|403' \
+        skopeo_cli copy --dest-cert-dir "$folder/node" "dir:$E2E_FOLDER/access/image" "docker://$OTHER/other/app:1"
+    grep -q 'certificate:node-1' "$E2E_FOLDER/log/certificate.log"
 }
 
 access_server() {
