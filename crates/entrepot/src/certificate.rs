@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use entrepot_registry::Tasks;
-use entrepot_server::{Tls, TlsError, TlsSettings};
+use entrepot_server::{ClientCertificates, Tls, TlsError, TlsSettings};
 use secrecy::SecretString;
 
-use crate::config::{ClientCertificates, PEM_BYTES_MAX, TlsFiles};
+use crate::config::{PEM_BYTES_MAX, TlsFiles};
 use crate::reload::Watch;
 
 /// Why there is no TLS.
@@ -48,10 +48,7 @@ fn settings(contents: &[Vec<u8>], client_certificates: ClientCertificates) -> Tl
         certificate: text(0).to_vec(),
         key: SecretString::from(String::from_utf8_lossy(text(1)).into_owned()),
         client_ca: contents.get(2).cloned(),
-        client_certificates: match client_certificates {
-            ClientCertificates::Optional => entrepot_server::ClientCertificates::Optional,
-            ClientCertificates::Required => entrepot_server::ClientCertificates::Required,
-        },
+        client_certificates,
     }
 }
 

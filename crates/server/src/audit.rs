@@ -45,6 +45,15 @@ impl Origin {
 
     /// Somebody does what a rule lets him do.
     pub(crate) fn allowed(&self, deed: Deed<'_>, rule: &str) {
+        self.decided(deed, Some(rule), None, "allowed");
+    }
+
+    /// Somebody wants what he may not.
+    pub(crate) fn denied(&self, deed: Deed<'_>, reason: &str) {
+        self.decided(deed, None, Some(reason), "denied");
+    }
+
+    fn decided(&self, deed: Deed<'_>, rule: Option<&str>, reason: Option<&str>, outcome: &str) {
         tracing::info!(
             target: "audit",
             {
@@ -56,28 +65,10 @@ impl Origin {
                 repository = deed.repository.map(shown),
                 reference = deed.reference.map(shown),
                 rule,
-                user_agent = self.user_agent,
-            },
-            "allowed"
-        );
-    }
-
-    /// Somebody wants what he may not.
-    pub(crate) fn denied(&self, deed: Deed<'_>, reason: &str) {
-        tracing::info!(
-            target: "audit",
-            {
-                request.id = self.id.map(tracing::field::display),
-                client = self.address.map(tracing::field::display),
-                principal = shown(&deed.caller.principal.to_string()),
-                scheme = deed.caller.scheme.as_str(),
-                action = deed.action,
-                repository = deed.repository.map(shown),
-                reference = deed.reference.map(shown),
                 reason,
                 user_agent = self.user_agent,
             },
-            "denied"
+            "{outcome}"
         );
     }
 

@@ -31,6 +31,21 @@ pub enum ClientCertificates {
     Required,
 }
 
+impl ClientCertificates {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
+    /// The value of this word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Optional, Self::Required].into_iter().find(|word| word.as_str() == text)
+    }
+}
+
 /// What TLS is made of, as it stands in files.
 #[derive(Clone, Debug)]
 pub struct TlsSettings {

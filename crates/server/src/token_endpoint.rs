@@ -26,6 +26,7 @@ use self::asked::{Asked, Grant};
 use crate::access_log::RequestFacts;
 use crate::audit::{Claim, Origin};
 use crate::body::read_bounded;
+use crate::challenge::TOKEN_PATH;
 use crate::client_view::ClientView;
 use crate::error::{ErrorResponse, chain};
 use crate::gate::target;
@@ -35,12 +36,9 @@ use crate::proof::proof;
 use crate::query::Query;
 use crate::request_id::RequestId;
 
-/// Where it is.
-pub(crate) const PATH: &str = "/token";
-
 /// The token service and nothing else: to be merged into a router with a fallback.
 pub fn token_router(registry: Arc<Registry>, authority: Arc<Authority>) -> Router {
-    Router::new().route(PATH, any(answer)).with_state(TokenEndpoint { registry, authority })
+    Router::new().route(TOKEN_PATH, any(answer)).with_state(TokenEndpoint { registry, authority })
 }
 
 #[derive(Clone, Debug)]

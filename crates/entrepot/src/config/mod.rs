@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use entrepot_registry::ProxySettings;
+use entrepot_server::ClientCertificates;
 use entrepot_upstream::{Hosts, UpstreamConfig};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -129,29 +130,6 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
     /// Whether a client may come without one.
     pub client_certificates: ClientCertificates,
-}
-
-/// Whether a client may come without a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificates {
-    /// It may, and can say otherwise who it is.
-    Optional,
-    /// It may not.
-    Required,
-}
-
-impl ClientCertificates {
-    /// The word in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Optional => "optional",
-            Self::Required => "required",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Optional, Self::Required].into_iter().find(|word| word.as_str() == text)
-    }
 }
 
 impl Default for ServerConfiguration {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use entrepot_server::Network;
+use entrepot_server::{ClientCertificates, Network};
 use toml::Spanned;
 use url::Url;
 
@@ -14,7 +14,7 @@ use super::resolve::{Resolver, duration_from};
 use super::upstream::is_origin;
 use super::value::{parse_duration, parse_size};
 use super::written::{Text, WrittenServer, WrittenTls};
-use super::{ClientCertificates, ServerConfiguration, TlsFiles};
+use super::{ServerConfiguration, TlsFiles};
 
 const CONNECTIONS_MAX: i64 = 1_000_000;
 
