@@ -3,14 +3,16 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use entrepot_oci::{Algorithm, Hasher};
-use rustix::io::{ReadWriteFlags, preadv2};
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use crate::limits::COPY_BYTES;
+use crate::limits::{COPY_BYTES, RESIDENCE_STEP_BYTES};
 
 /// Bytes that can be read at any position by any number of readers.
 ///
@@ -26,6 +28,11 @@ pub trait Content: fmt::Debug + Send + Sync + 'static {
     /// on any failure: [`read_at`](Self::read_at) finds out which. Called where others wait, with a small buffer.
     fn read_cached(&self, buffer: &mut [u8], position: u64) -> Option<usize> {
         let _ = (buffer, position);
+        None
+    }
+
+    /// The file that holds these bytes at these positions, when one does.
+    fn local_file(self: Arc<Self>) -> Option<Arc<LocalFile>> {
         None
     }
 }
@@ -51,6 +58,42 @@ impl LocalFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether the `length` bytes from `position` on can be had without waiting for a disk, as far as a look at a byte here and there
+    /// tells. Does not wait itself.
+    pub fn is_resident(&self, position: u64, length: usize) -> bool {
+        let last = length.saturating_sub(1);
+        let looks = (0..last).step_by(RESIDENCE_STEP_BYTES).chain([last]);
+        let is_here = |offset: usize| match preadv2(
+            &self.file,
+            &mut [IoSliceMut::new(&mut [0])],
+            position + offset as u64,
+            ReadWriteFlags::NOWAIT,
+        ) {
+            Ok(_) => true,
+            // Whatever else is wrong is met again by whoever reads.
+            Err(error) => error != Errno::AGAIN,
+        };
+        looks.map(is_here).all(|is_here| is_here)
+    }
+
+    /// Reads the `length` bytes from `position` on for the kernel to have them in memory, and asks it for as many again. Waits for the
+    /// disk: to be called on the blocking pool.
+    pub fn make_resident(&self, position: u64, length: usize) -> io::Result<()> {
+        let length_after = NonZeroU64::new(length as u64);
+        // Advice only: without it the next part comes later.
+        let _ = fadvise(&self.file, position + length as u64, length_after, Advice::WillNeed);
+        let mut buffer = vec![0; length.min(COPY_BYTES)];
+        let mut offset = 0;
+        while offset < length {
+            let wanted = buffer.len().min(length - offset);
+            match self.read_at(&mut buffer[..wanted], position + offset as u64)? {
+                0 => break,
+                count => offset += count,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Content for LocalFile {
@@ -70,6 +113,10 @@ impl Content for LocalFile {
     fn read_cached(&self, buffer: &mut [u8], position: u64) -> Option<usize> {
         let slices = &mut [IoSliceMut::new(buffer)];
         preadv2(&self.file, slices, position, ReadWriteFlags::NOWAIT).ok().filter(|count| *count > 0)
+    }
+
+    fn local_file(self: Arc<Self>) -> Option<Arc<LocalFile>> {
+        Some(self)
     }
 }
 

@@ -9,7 +9,7 @@ use entrepot_oci::{ByteRange, Digest};
 use tokio::sync::watch;
 
 use crate::stream::{Extent, Reading};
-use crate::{BlobStream, Content};
+use crate::{BlobPieces, BlobStream, Content};
 
 /// A handle on the growing content of an [`Ingest`](crate::Ingest). It does not keep the ingest alive.
 #[derive(Clone, Debug)]
@@ -39,10 +39,19 @@ impl Growing {
     /// wait for the blob to be durable: its reader was promised the right bytes, not that they stay. When the ingest fails,
     /// or turns out to end inside of the range, the stream ends in an error.
     pub fn stream(&self, range: Option<ByteRange>) -> BlobStream {
+        BlobStream::new(self.reading(range).into_stream())
+    }
+
+    /// The same for those who can send parts of files: content that grows in a file is not read.
+    pub fn pieces(&self, range: Option<ByteRange>) -> BlobPieces {
+        self.reading(range).into_pieces()
+    }
+
+    fn reading(&self, range: Option<ByteRange>) -> Reading {
         let end = range.map(|range| range.last().saturating_add(1));
         let position = range.map_or(0, ByteRange::first);
         let extent = Extent::Growing { progress: self.progress.clone(), end };
-        BlobStream::new(Reading::new(Arc::clone(&self.content), position, extent).into_stream())
+        Reading::new(Arc::clone(&self.content), position, extent)
     }
 
     /// Waits until the byte at `offset` may be read.

@@ -34,3 +34,10 @@ pub(crate) const SMALL_BUFFER_BYTES: usize = 32 << 10;
 
 /// Bytes that are read at once to recompute the hash of what is staged, or to copy it to another file system.
 pub(crate) const COPY_BYTES: usize = 256 << 10;
+
+/// Bytes of a [`Region`](crate::Region). A larger part of a file leaves as several.
+pub const REGION_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes between two looks at whether a part of a file is in memory. The kernel reads ahead, and forgets, in longer runs than this; the
+/// looks cost it 4 ms for a GiB.
+pub(crate) const RESIDENCE_STEP_BYTES: usize = 64 << 10;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use entrepot_oci::ByteRange;
 
 use crate::stream::{Extent, Reading};
-use crate::{BlobStream, Content, LocalFile};
+use crate::{BlobPieces, BlobStream, Content, LocalFile};
 
 /// A stored blob, opened for reading. It can be read to its end, any number of times, when the blob is deleted
 /// meanwhile.
@@ -43,8 +43,16 @@ impl BlobReader {
     /// The stream ends only when every byte that was asked for was delivered: where the stored content turns out to
     /// be shorter than the blob, or than the range, it ends in an error.
     pub fn stream(&self, range: Option<ByteRange>) -> BlobStream {
+        BlobStream::new(self.reading(range).into_stream())
+    }
+
+    /// The same for those who can send parts of files: a blob in a file is not read.
+    pub fn pieces(&self, range: Option<ByteRange>) -> BlobPieces {
+        self.reading(range).into_pieces()
+    }
+
+    fn reading(&self, range: Option<ByteRange>) -> Reading {
         let (position, end) = range.map_or((0, self.size), |range| (range.first(), range.last().saturating_add(1)));
-        let reading = Reading::new(Arc::clone(&self.content), position, Extent::Known { size: self.size, end });
-        BlobStream::new(reading.into_stream())
+        Reading::new(Arc::clone(&self.content), position, Extent::Known { size: self.size, end })
     }
 }

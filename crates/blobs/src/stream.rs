@@ -12,14 +12,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
+use futures_util::TryStreamExt as _;
 use futures_util::stream::try_unfold;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::buffers::Buffer;
 use crate::growing::{Progress, State};
-use crate::limits::SMALL_BUFFER_BYTES;
-use crate::{Content, FollowError};
+use crate::limits::{REGION_BYTES_MAX, SMALL_BUFFER_BYTES};
+use crate::{Content, FollowError, LocalFile, Piece, Region};
 
 /// The bytes of a blob, or of a range of it, in order.
 ///
@@ -44,6 +45,23 @@ impl Stream for BlobStream {
 impl fmt::Debug for BlobStream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("BlobStream").finish_non_exhaustive()
+    }
+}
+
+/// The same as pieces, some of which may be parts of files that nobody has read.
+pub struct BlobPieces(Pin<Box<dyn Stream<Item = Result<Piece, StreamError>> + Send>>);
+
+impl Stream for BlobPieces {
+    type Item = Result<Piece, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for BlobPieces {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("BlobPieces").finish_non_exhaustive()
     }
 }
 
@@ -162,6 +180,24 @@ impl Reading {
 
     pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
         try_unfold(self, Self::next)
+    }
+
+    /// The regions of the file that the content is in, or its bytes where it is in none.
+    pub(crate) fn into_pieces(self) -> BlobPieces {
+        BlobPieces(match Arc::clone(&self.content).local_file() {
+            Some(file) => Box::pin(try_unfold((self, file), |(reading, file)| reading.next_region(file))),
+            None => Box::pin(self.into_stream().map_ok(Piece::Bytes)),
+        })
+    }
+
+    async fn next_region(
+        mut self,
+        file: Arc<LocalFile>,
+    ) -> Result<Option<(Piece, (Self, Arc<LocalFile>))>, StreamError> {
+        let Some(until) = self.extent.wait(self.position).await? else { return Ok(None) };
+        let region = Region::new(Arc::clone(&file), self.position, self.wanted(until).min(REGION_BYTES_MAX));
+        self.position += region.length() as u64;
+        Ok(Some((Piece::Region(region), (self, file))))
     }
 
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, StreamError> {

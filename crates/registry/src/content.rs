@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_blobs::{BlobReader, BlobStream, Growing};
+use entrepot_blobs::{BlobReader, Growing, Piece, StreamError};
 use entrepot_metadata::ManifestRow;
 use entrepot_oci::{ByteRange, Digest};
-use futures_core::stream::BoxStream;
+use futures_core::stream::{BoxStream, Stream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use crate::Error;
 use crate::fill::Follower;
@@ -85,8 +86,8 @@ pub struct Arriving {
 #[derive(Debug)]
 pub struct PassedOn(pub(crate) Passing);
 
-/// A stream of the bytes asked for. It ends cleanly only when all of them were delivered.
-pub type ContentStream = BoxStream<'static, Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+/// A stream of what was asked for, in bytes or in pieces. It ends cleanly only when all of it was delivered.
+pub type ContentStream<T = Bytes> = BoxStream<'static, Result<T, Box<dyn std::error::Error + Send + Sync>>>;
 
 impl PulledBlob {
     /// The bytes of `range`, or all of them.
@@ -96,37 +97,71 @@ impl PulledBlob {
     pub async fn stream(&self, range: Option<ByteRange>) -> Result<ContentStream, Error> {
         match &self.content {
             BlobContent::Stored(reader) => Ok(boxed(reader.stream(range))),
-            BlobContent::Arriving(arriving) => arriving.stream(range).await,
+            BlobContent::Arriving(arriving) => arriving.deliver(range, Growing::stream).await,
             BlobContent::PassedOn(passed_on) => passed_on.0.stream(range).await,
+        }
+    }
+
+    /// The same for those who can send parts of files: what lies in a file, or is arriving in one, is not read.
+    pub async fn pieces(&self, range: Option<ByteRange>) -> Result<ContentStream<Piece>, Error> {
+        match &self.content {
+            BlobContent::Stored(reader) => Ok(boxed(reader.pieces(range))),
+            BlobContent::Arriving(arriving) => arriving.deliver(range, Growing::pieces).await,
+            BlobContent::PassedOn(passed_on) => Ok(passed_on.0.stream(range).await?.map_ok(Piece::from).boxed()),
         }
     }
 }
 
 impl Arriving {
-    async fn stream(&self, range: Option<ByteRange>) -> Result<ContentStream, Error> {
+    /// The content of `range` from the growing file, as `read` has it, or from the upstream.
+    async fn deliver<T, S>(
+        &self,
+        range: Option<ByteRange>,
+        read: impl FnOnce(&Growing, Option<ByteRange>) -> S,
+    ) -> Result<ContentStream<T>, Error>
+    where
+        T: Delivered,
+        S: Stream<Item = Result<T, StreamError>> + Send + 'static,
+    {
         let is_far = |range: &ByteRange| range.first() > self.growing.received().saturating_add(RANGE_NEAR_BYTES);
         let Passing { proxied, digest, .. } = &self.passing;
         // Whoever reads a part of it keeps the fill from being an orphan: the next part is wanted soon.
         let follower = Arc::clone(&self.follower);
         match range.filter(is_far) {
             Some(far) => Ok(followed(proxied.stream_range(digest, far).await?, follower)),
-            None => Ok(Following::stream(&self.growing, range, self.passing.clone(), follower)),
+            None => Ok(Following::stream(read(&self.growing, range), range, self.passing.clone(), follower)),
         }
     }
 }
 
-/// The same stream, which follows a fill for as long as it lives.
-fn followed(stream: ContentStream, follower: Arc<Follower>) -> ContentStream {
-    use futures_util::StreamExt;
-    let keep = move |piece| {
-        let _ = &follower;
-        piece
-    };
-    stream.map(keep).boxed()
+/// What a stream delivers: [`Bytes`], or [`Piece`]s where parts of files will do.
+pub(crate) trait Delivered: From<Bytes> + Send + 'static {
+    /// How many bytes it stands for.
+    fn length(&self) -> u64;
 }
 
-fn boxed(stream: BlobStream) -> ContentStream {
-    use futures_util::{StreamExt, TryStreamExt};
+impl Delivered for Bytes {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+}
+
+impl Delivered for Piece {
+    fn length(&self) -> u64 {
+        self.length()
+    }
+}
+
+/// The same stream, which follows a fill for as long as it lives.
+fn followed<T: Delivered>(stream: ContentStream, follower: Arc<Follower>) -> ContentStream<T> {
+    let keep = move |bytes| {
+        let _ = &follower;
+        T::from(bytes)
+    };
+    stream.map_ok(keep).boxed()
+}
+
+fn boxed<T>(stream: impl Stream<Item = Result<T, StreamError>> + Send + 'static) -> ContentStream<T> {
     stream.map_err(Into::into).boxed()
 }
 

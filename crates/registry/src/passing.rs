@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_blobs::{BlobStream, Growing, StreamError};
+use entrepot_blobs::StreamError;
 use entrepot_oci::{ByteRange, Digest, Hasher};
+use futures_core::stream::{BoxStream, Stream};
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::content::ContentStream;
+use crate::content::{ContentStream, Delivered};
 use crate::fill::Follower;
 use crate::proxied::Proxied;
 use crate::transfer::Transfer;
@@ -89,8 +90,8 @@ impl Passage {
 }
 
 /// The bytes of a growing blob for one client, who is served on when it stops growing for want of room.
-pub(crate) struct Following {
-    source: Source,
+pub(crate) struct Following<T> {
+    source: Source<T>,
     /// The position in the blob of the byte that comes next.
     position: u64,
     /// Where what was asked for ends.
@@ -99,29 +100,29 @@ pub(crate) struct Following {
     follower: Arc<Follower>,
 }
 
-enum Source {
-    Growing(BlobStream),
+enum Source<T> {
+    Growing(BoxStream<'static, Result<T, StreamError>>),
     Straight(ContentStream),
 }
 
-impl Following {
-    /// The bytes of `range`, or all of them.
+impl<T: Delivered> Following<T> {
+    /// The content of `range`, or all of it, which is what `growing` delivers for as long as it can.
     pub(crate) fn stream(
-        growing: &Growing,
+        growing: impl Stream<Item = Result<T, StreamError>> + Send + 'static,
         range: Option<ByteRange>,
         passing: Passing,
         follower: Arc<Follower>,
-    ) -> ContentStream {
+    ) -> ContentStream<T> {
         let (position, end) = range.map_or((0, passing.size), |range| (range.first(), range.last().saturating_add(1)));
-        let source = Source::Growing(growing.stream(range));
+        let source = Source::Growing(growing.boxed());
         let following = Self { source, position, end, passing, follower };
         futures_util::stream::try_unfold(following, Self::next).boxed()
     }
 
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, SourceError> {
+    async fn next(mut self) -> Result<Option<(T, Self)>, SourceError> {
         loop {
             let piece = match &mut self.source {
-                Source::Straight(stream) => stream.try_next().await?,
+                Source::Straight(stream) => stream.try_next().await?.map(T::from),
                 Source::Growing(stream) => match stream.try_next().await {
                     Ok(piece) => piece,
                     Err(error @ StreamError::Follow(_)) if !self.follower.is_passed_on().await => {
@@ -135,7 +136,7 @@ impl Following {
                 },
             };
             let Some(piece) = piece else { return Ok(None) };
-            self.position += piece.len() as u64;
+            self.position += piece.length();
             return Ok(Some((piece, self)));
         }
     }

@@ -88,7 +88,8 @@ async fn enter(
     let is_judged = route.repository().is_some_and(|name| registry.named(name).judge.is_some());
     let rights = Rights::new(Arc::clone(&visitor), actions);
     let (path, led, actor) = (head.uri.path().to_owned(), led.clone(), visitor.actor());
-    let call = Call { registry, actor, rights, method: head.method, path, query, headers: head.headers, led };
+    let outbox = head.extensions.get().cloned();
+    let call = Call { registry, actor, rights, method: head.method, path, query, headers: head.headers, led, outbox };
     let handled = handle(call, route, body, facts).await;
     match handled {
         Ok(response) if is_judged => Ok(judged(response)),

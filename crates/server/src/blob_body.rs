@@ -11,7 +11,9 @@ use http::{HeaderMap, StatusCode};
 
 use crate::conditional::range_applies;
 use crate::error::ErrorResponse;
+use crate::limits::SMALL_PART_BYTES;
 use crate::respond::Answer;
+use crate::sendfile::Outbox;
 
 const OCTET_STREAM: &str = "application/octet-stream";
 
@@ -52,24 +54,48 @@ impl Wanted {
     }
 }
 
-/// Answers with what is wanted of a blob.
-pub(crate) async fn respond(answer: Answer, blob: &PulledBlob, wanted: Wanted) -> Result<Response, ErrorResponse> {
+/// Answers with what is wanted of a blob, which leaves by `outbox` where there is one.
+pub(crate) async fn respond(
+    answer: Answer,
+    blob: &PulledBlob,
+    wanted: Wanted,
+    outbox: Option<&Outbox>,
+) -> Result<Response, ErrorResponse> {
     let answer = answer.header(ACCEPT_RANGES, "bytes");
     match wanted {
         Wanted::Whole => {
-            let body = Body::from_stream(blob.stream(None).await?);
+            let body = Body::from_stream(content(blob, None, outbox).await?);
             Ok(answer.header(CONTENT_TYPE, OCTET_STREAM).sized(blob.size, body))
         }
         Wanted::Part(part) => {
-            let body = Body::from_stream(blob.stream(Some(part)).await?);
+            let body = Body::from_stream(content(blob, Some(part), outbox).await?);
             let answer = answer.header(CONTENT_TYPE, OCTET_STREAM).header(CONTENT_RANGE, part.content_range(blob.size));
             Ok(answer.sized(part.length(), body))
         }
-        Wanted::Parts(parts) => respond_with_parts(answer, blob, &parts).await,
+        Wanted::Parts(parts) => respond_with_parts(answer, blob, &parts, outbox).await,
     }
 }
 
-async fn respond_with_parts(answer: Answer, blob: &PulledBlob, parts: &[ByteRange]) -> Result<Response, ErrorResponse> {
+/// The bytes of a part of a blob, or what stands for them until the socket sends them.
+async fn content(
+    blob: &PulledBlob,
+    part: Option<ByteRange>,
+    outbox: Option<&Outbox>,
+) -> Result<ContentStream, entrepot_registry::Error> {
+    let length = part.map_or(blob.size, |part| part.length());
+    let Some(outbox) = outbox.filter(|_| length > SMALL_PART_BYTES).cloned() else {
+        return blob.stream(part).await;
+    };
+    let pieces = blob.pieces(part).await?;
+    Ok(pieces.map_ok(move |piece| outbox.enclose(piece)).boxed())
+}
+
+async fn respond_with_parts(
+    answer: Answer,
+    blob: &PulledBlob,
+    parts: &[ByteRange],
+    outbox: Option<&Outbox>,
+) -> Result<Response, ErrorResponse> {
     // Random, so that no content can be made to contain it.
     let boundary = uuid::Uuid::new_v4().simple().to_string();
     let mut length = 0;
@@ -81,7 +107,7 @@ async fn respond_with_parts(answer: Answer, blob: &PulledBlob, parts: &[ByteRang
         );
         length += head.len() as u64 + part.length();
         pieces.push(text(head));
-        pieces.push(blob.stream(Some(*part)).await?);
+        pieces.push(content(blob, Some(*part), outbox).await?);
     }
     let tail = format!("\r\n--{boundary}--\r\n");
     length += tail.len() as u64;

@@ -16,6 +16,7 @@ use tower::Service;
 
 use crate::handshake::shake_hands;
 use crate::metrics::ConnectionMetrics;
+use crate::sendfile::SendfileSocket;
 use crate::tls::Tls;
 use crate::write_guard::WriteGuard;
 use crate::{http1_connection, http2_connection, limits};
@@ -107,8 +108,10 @@ pub(crate) async fn serve_connection<S>(
     S::Future: Send,
 {
     let Some(tls) = tls else {
-        let stream = WriteGuard::new(stream, limits.write_stall_timeout);
-        return http1_connection::serve(stream, service, peer, limits, ending).await;
+        let socket = SendfileSocket::new(stream, metrics.clone());
+        let outbox = socket.outbox().clone();
+        let stream = WriteGuard::new(socket, limits.write_stall_timeout);
+        return http1_connection::serve(stream, Some(outbox), service, peer, limits, ending).await;
     };
     let handshake = shake_hands(stream, tls, &peer, limits, metrics);
     let encrypted = tokio::select! {
@@ -122,6 +125,6 @@ pub(crate) async fn serve_connection<S>(
     if encrypted.is_http2 {
         http2_connection::serve(encrypted.stream, encrypted.backlog, service, peer, limits, ending).await;
     } else {
-        http1_connection::serve(encrypted.stream, service, peer, limits, ending).await;
+        http1_connection::serve(encrypted.stream, None, service, peer, limits, ending).await;
     }
 }

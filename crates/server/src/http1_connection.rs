@@ -20,10 +20,17 @@ use crate::connection::{ConnectionLimits, Ending, Peer};
 use crate::guarded_stream::{GuardedStream, Phase};
 use crate::limits::HEAD_BYTES_MAX;
 use crate::request_body::watched;
+use crate::sendfile::Outbox;
 
-/// Serves requests until the connection ends.
-pub(crate) async fn serve<I, S>(stream: I, service: S, peer: Peer, limits: &ConnectionLimits, ending: Ending)
-where
+/// Serves requests until the connection ends. With an outbox, which is that of the socket below, their answers may be parts of files.
+pub(crate) async fn serve<I, S>(
+    stream: I,
+    outbox: Option<Outbox>,
+    service: S,
+    peer: Peer,
+    limits: &ConnectionLimits,
+    ending: Ending,
+) where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
@@ -34,6 +41,9 @@ where
         let ambiguous_length = phase.begin_exchange();
         let mut request = request.map(|body| watched(body, Some(Arc::clone(&phase)), stall_timeout));
         request.extensions_mut().insert(Peer { ambiguous_length, ..peer.clone() });
+        if let Some(outbox) = &outbox {
+            request.extensions_mut().insert(outbox.clone());
+        }
         let response = service.clone().oneshot(request);
         let phase = Arc::clone(&phase);
         async move {

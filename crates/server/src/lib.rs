@@ -41,6 +41,7 @@ mod request_body;
 mod request_id;
 mod respond;
 mod route;
+mod sendfile;
 mod socket;
 mod tls;
 mod token_endpoint;

@@ -109,6 +109,15 @@ pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 /// Bytes of all request bodies of one HTTP/2 connection that may be on their way to their readers; then all have to wait.
 pub(crate) const CONNECTION_WINDOW: u32 = 2 << 20;
 
+/// Bytes of a file that the kernel is asked to send at once, after a look whether they are in memory.
+pub(crate) const SENDFILE_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of files that a connection sends before others have their turn: about a millisecond.
+pub(crate) const SENDFILE_BURST_BYTES: usize = 4 << 20;
+
+/// Parts of blobs up to this size are read into memory, to leave in one write with the head of their answer.
+pub(crate) const SMALL_PART_BYTES: u64 = 32 * 1024;
+
 /// Bytes of one HTTP/2 response that wait for the socket; then its body is not asked for more.
 pub(crate) const STREAM_SEND_BUFFER: usize = 64 * 1024;
 

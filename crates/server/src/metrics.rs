@@ -87,6 +87,8 @@ pub struct ConnectionMetrics {
     refused: Counter,
     accept_failures: Counter,
     handshake_failures: Counter,
+    sent_from_files: Counter,
+    cold_files: Counter,
 }
 
 impl ConnectionMetrics {
@@ -108,7 +110,26 @@ impl ConnectionMetrics {
             "Connections that ended before TLS was agreed on",
             metrics.handshake_failures.clone(),
         );
+        registry.register_with_unit(
+            "sent_from_files",
+            "Bytes of blobs that the kernel sent straight out of files",
+            Unit::Bytes,
+            metrics.sent_from_files.clone(),
+        );
+        registry.register(
+            "cold_files",
+            "Times that the next part of a blob was not in memory and was waited for",
+            metrics.cold_files.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn sent_from_file(&self, bytes: usize) {
+        self.sent_from_files.inc_by(bytes as u64);
+    }
+
+    pub(crate) fn file_was_cold(&self) {
+        self.cold_files.inc();
     }
 
     pub(crate) fn refused(&self) {
@@ -121,6 +142,16 @@ impl ConnectionMetrics {
 
     pub(crate) fn handshake_failed(&self) {
         self.handshake_failures.inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bytes_sent_from_files(&self) -> u64 {
+        self.sent_from_files.get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cold_files(&self) -> u64 {
+        self.cold_files.get()
     }
 
     #[cfg(test)]

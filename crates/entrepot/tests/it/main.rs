@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod architecture;
+mod blob_body;
 mod command_line;
 mod crash;
 mod docs;

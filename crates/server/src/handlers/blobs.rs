@@ -27,5 +27,5 @@ pub(super) async fn pull(call: &Call, repository: &Repository, digest: &Digest, 
     let blob = repository.blob(digest).await?;
     facts.cache = logged(blob.cache);
     let wanted = Wanted::of(&call.headers, &blob)?;
-    blob_body::respond(answer(blob_body::status(&wanted)), &blob, wanted).await
+    blob_body::respond(answer(blob_body::status(&wanted)), &blob, wanted, call.outbox.as_ref()).await
 }

@@ -17,6 +17,7 @@ use crate::gate::Rights;
 use crate::query::Query;
 use crate::respond::Answer;
 use crate::route::{Access, Route};
+use crate::sendfile::Outbox;
 
 /// A parsed request without its body.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) led: Led,
+    /// Where the connection, if it can, sends parts of files from.
+    pub(crate) outbox: Option<Outbox>,
 }
 
 impl Call {

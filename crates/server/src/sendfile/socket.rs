@@ -1,0 +1,171 @@
+//! The socket that sends regions of files in the place of their placeholders.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use entrepot_blobs::Region;
+use rustix::fs::sendfile;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::outbox::{Due, Outbox};
+use crate::limits::{SENDFILE_BURST_BYTES, SENDFILE_BYTES_MAX};
+use crate::metrics::ConnectionMetrics;
+
+/// A TCP connection below the HTTP library.
+#[derive(Debug)]
+pub(crate) struct SendfileSocket {
+    stream: TcpStream,
+    outbox: Outbox,
+    metrics: ConnectionMetrics,
+    /// The read, on the blocking pool, of what is next and was not in memory.
+    awaited: Option<JoinHandle<io::Result<()>>>,
+    /// Bytes sent out of files since others had their turn.
+    burst: usize,
+}
+
+impl SendfileSocket {
+    pub(crate) fn new(stream: TcpStream, metrics: ConnectionMetrics) -> Self {
+        Self { stream, outbox: Outbox::default(), metrics, awaited: None, burst: 0 }
+    }
+
+    /// What the answers of this connection are to be put into.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Sends as much of `region` as the socket takes now, and at least a byte of it.
+    fn poll_send(&mut self, context: &mut Context<'_>, region: &Region) -> Poll<io::Result<usize>> {
+        let length = region.length().min(SENDFILE_BYTES_MAX);
+        ready!(self.poll_turn(context));
+        let sent = loop {
+            if self.stream.poll_write_ready(context)?.is_pending() {
+                // Whoever waits for his client lets others have their turn.
+                self.burst = 0;
+                return Poll::Pending;
+            }
+            ready!(self.poll_resident(context, region, length))?;
+            let mut position = region.position();
+            let send = || Ok(sendfile(&self.stream, region.file().file(), Some(&mut position), length)?);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                sent => break sent,
+            }
+        };
+        Poll::Ready(match sent {
+            Ok(0) => Err(unreadable(region, io::ErrorKind::UnexpectedEof.into())),
+            Ok(count) => {
+                self.outbox.sent(count);
+                self.burst += count;
+                self.metrics.sent_from_file(count);
+                Ok(count)
+            }
+            Err(error) if is_of_the_file(&error) => Err(unreadable(region, error)),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Lets others have their turn after a burst: the socket of a fast client never makes this task wait.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.burst < SENDFILE_BURST_BYTES {
+            return Poll::Ready(());
+        }
+        self.burst = 0;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Sees to it that the first `length` bytes of `region` can be sent without waiting for a disk. What has to be read is read on
+    /// the blocking pool: a thread of the runtime that waits for a disk holds up every other connection.
+    ///
+    /// The look misses a single page that is not in memory between many that are; then a thread waits for one page after all.
+    fn poll_resident(&mut self, context: &mut Context<'_>, region: &Region, length: usize) -> Poll<io::Result<()>> {
+        let read = match &mut self.awaited {
+            Some(read) => read,
+            None if region.file().is_resident(region.position(), length) => return Poll::Ready(Ok(())),
+            None => {
+                self.metrics.file_was_cold();
+                let region = region.clone();
+                let read = move || region.file().make_resident(region.position(), length);
+                self.awaited.insert(spawn_blocking(read))
+            }
+        };
+        let outcome = ready!(Pin::new(read).poll(context));
+        self.awaited = None;
+        let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("interrupted while reading")));
+        Poll::Ready(outcome.map_err(|error| unreadable(region, error)))
+    }
+
+    /// Writes bytes that a region follows: they may wait for it, to leave in one packet with its beginning.
+    fn poll_send_ahead(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            let send = || Ok(sendmsg(&self.stream, slices, &mut SendAncillaryBuffer::default(), flags)?);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+}
+
+/// Whether it is the file that could not be read, and not the socket that could not be written to.
+fn is_of_the_file(error: &io::Error) -> bool {
+    let of_the_file = [Errno::IO, Errno::INVAL, Errno::OVERFLOW, Errno::NOSYS, Errno::OPNOTSUPP];
+    Errno::from_io_error(error).is_some_and(|error| of_the_file.contains(&error))
+}
+
+/// The client sees its answer end early, which is all that it can be told by now.
+fn unreadable(region: &Region, error: io::Error) -> io::Error {
+    tracing::error!(
+        file = %region.file().path().display(), position = region.position(), length = region.length(), %error,
+        "a stored file cannot be sent to its end: look after the disk; what was cut short is to be pushed, or cached, again"
+    );
+    error
+}
+
+impl AsyncRead for SendfileSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for SendfileSocket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.outbox.due(slices).map_err(io::Error::other)? {
+            Due::All => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+            Due::Ahead(count) => self.poll_send_ahead(context, &slices[..count]),
+            Due::Region(region) => self.poll_send(context, &region),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // Otherwise the HTTP library would copy what placeholders have in them.
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
