@@ -112,8 +112,9 @@ pub(crate) const CONNECTION_WINDOW: u32 = 2 << 20;
 /// Bytes of a file that the kernel is asked to send at once, after a look whether they are in memory.
 pub(crate) const SENDFILE_BYTES_MAX: usize = 512 * 1024;
 
-/// Bytes of files that a connection sends before others have their turn: about a millisecond.
-pub(crate) const SENDFILE_BURST_BYTES: usize = 4 << 20;
+/// Bytes of files that a connection sends before others have their turn: a quarter of a millisecond, for which a small request has
+/// to wait behind each of a crowd of fast readers.
+pub(crate) const SENDFILE_BURST_BYTES: usize = 1 << 20;
 
 /// Parts of blobs up to this size are read into memory, to leave in one write with the head of their answer.
 pub(crate) const SMALL_PART_BYTES: u64 = 32 * 1024;
