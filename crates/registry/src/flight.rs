@@ -79,8 +79,10 @@ where
         let (sender, outcome) = watch::channel(None);
         let flight = Flight { outcome, began: Instant::now() };
         under_way.insert(key.clone(), flight.clone());
-        let work = work();
         let departure = Departure { key, under_way: Arc::clone(&self.under_way) };
+        // A runtime that shuts down drops a task where it is spawned, and the departure with it, which takes the lock itself.
+        drop(under_way);
+        let work = work();
         self.tasks.spawn(async move {
             let outcome = work.await.map_err(Arc::new);
             // Whoever asks from here on starts anew; whoever waits already gets this outcome.
@@ -150,6 +152,21 @@ mod tests {
         assert!(outcomes.into_iter().all(|outcome| matches!(outcome, Ok(0))));
         gate.add_permits(1);
         assert!(matches!(ask().await, Ok(1)));
+    }
+
+    #[test]
+    fn what_is_joined_while_the_runtime_shuts_down_ends_at_once() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _entered = handle.enter();
+            let flights: Flights<&str, ()> = Flights::new(Tasks::default());
+            let joined = flights.join("key", || async { Ok(()) });
+            tell.send(futures_util::FutureExt::now_or_never(joined).map(|outcome| outcome.is_err())).unwrap();
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(Some(true)));
     }
 
     #[tokio::test]
