@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, ByteRange};
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::{assert_absent, channel, collect, content, sha256, soon, spawn, stage, staged};
-use crate::{BlobStore, BlobStream, FollowError, StreamError};
+use crate::{BlobPieces, BlobStore, BlobStream, Content as _, FollowError, Piece, StreamError};
 
 /// Reads exactly `length` bytes, which must come although the stream has not ended.
 async fn take(stream: &mut BlobStream, length: usize) -> Vec<u8> {
@@ -102,6 +102,48 @@ pub async fn followers_of_a_corrupt_transfer_never_get_its_last_byte(store: &dyn
     assert!(collect(growing.stream(ByteRange::new(99_999, 99_999))).await.is_err());
     assert!(matches!(soon(growing.finished()).await, Err(FollowError::Mismatch { .. })));
     assert_absent(store, &wanted).await;
+}
+
+/// What a piece stands for.
+fn bytes_of(piece: Piece) -> Bytes {
+    match piece {
+        Piece::Bytes(bytes) => bytes,
+        Piece::Region(region) => {
+            let mut bytes = vec![0; region.length()];
+            let count = region.file().read_at(&mut bytes, region.position()).expect("a region can be read");
+            assert_eq!(count, bytes.len(), "a region is there when it is made");
+            bytes.into()
+        }
+    }
+}
+
+async fn collect_pieces(pieces: BlobPieces) -> Result<Vec<u8>, StreamError> {
+    soon(pieces.map_ok(bytes_of).try_fold(Vec::new(), |all, bytes| async move { Ok([all, bytes.to_vec()].concat()) }))
+        .await
+}
+
+/// In pieces come the same bytes as otherwise, of what grows and of what is stored, and the last one as late.
+pub async fn pieces_stand_for_the_same_bytes(store: &dyn BlobStore) {
+    let bytes = content("pieces", 3_000_000);
+    let ingest = staged(store, "pieces", &bytes).await;
+    let growing = ingest.growing();
+    let mut follower = growing.pieces(None);
+    let mut taken = Vec::new();
+    while taken.len() < 2_999_999 {
+        taken.extend_from_slice(&bytes_of(soon(follower.next()).await.unwrap().unwrap()));
+    }
+    assert!(taken == bytes[..2_999_999]);
+    assert!(futures_util::FutureExt::now_or_never(follower.next()).is_none());
+    let digest = sha256(&bytes);
+    ingest.commit(&digest).await.unwrap();
+    assert_eq!(collect_pieces(follower).await.unwrap(), bytes[2_999_999..]);
+
+    let reader = store.open(&digest).await.unwrap().unwrap();
+    assert!(collect_pieces(reader.pieces(None)).await.unwrap() == bytes);
+    let middle = reader.pieces(ByteRange::new(1_048_575, 2_500_000));
+    assert!(collect_pieces(middle).await.unwrap() == bytes[1_048_575..=2_500_000]);
+    let beyond = collect_pieces(reader.pieces(ByteRange::new(2_999_999, 3_000_000))).await;
+    assert!(matches!(beyond, Err(StreamError::Truncated { expected: 3_000_001, found: 3_000_000 })), "{beyond:?}");
 }
 
 /// Dropped or parked: nobody waits for ever, and nobody takes what came for the whole.

@@ -41,6 +41,7 @@ macro_rules! blob_store_suite {
             commits_are_idempotent
             concurrent_commits_of_one_digest_all_succeed
             ranges_are_exact
+            pieces_stand_for_the_same_bytes
             deleted_blobs_are_absent
             a_reader_goes_on_when_its_blob_is_deleted
             a_parked_stage_is_taken_up_again
