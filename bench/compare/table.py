@@ -1,73 +1,66 @@
-"""From samples to medians, ratios and a Markdown table."""
+"""From samples to Markdown."""
 
-import dataclasses
-import datetime
 import os
-import statistics
+import platform
 
-import servers
+import kinds
+from samples import median, ratio
 
-BEGIN = "<!-- the table of bench/run -->"
-END = "<!-- end of the table -->"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    work: str
-    label: str
-    unit: str
-    more_is_better: bool
+TITLES = {kinds.ENTREPOT: "Entrepôt", kinds.DOCKER_REGISTRY: "docker-registry", kinds.NGINX: "nginx"}
+PEERS = [kinds.DOCKER_REGISTRY, kinds.NGINX]
 
 
-class Samples:
-    """Every value, by row and registry, in the order of the rounds."""
-
-    def __init__(self):
-        self.values = {}
-
-    def add(self, row, kind, value):
-        self.values.setdefault(row, {kind: [] for kind in servers.KINDS})[kind].append(value)
-
-    def plain(self):
-        return [dataclasses.asdict(row) | by_kind for row, by_kind in self.values.items()]
-
-    def medians(self, row):
-        return [statistics.median(self.values[row][kind]) for kind in servers.KINDS]
-
-    def times_better(self, row):
-        """The median of the rounds' ratios; above 1 when we are better."""
-        ours, theirs = (self.values[row][kind] for kind in servers.KINDS)
-        pairs = zip(ours, theirs) if row.more_is_better else zip(theirs, ours)
-        return statistics.median(better / worse if worse else float("inf") for better, worse in pairs)
-
-
-def markdown(samples, rounds, load):
-    today = datetime.date.today().isoformat()
+def markdown(groups):
+    """The table of all groups, in their order."""
     lines = [
-        f"{today}, {os.cpu_count()} cores, load average {load:.2f} before the run, medians of {rounds} rounds.",
+        circumstances(groups),
         "",
-        "| work | | Entrepôt | docker-registry | times better |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "| work | | Entrepôt | docker-registry | nginx | better than docker-registry | better than nginx |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    last = None
-    for row in samples.values:
-        ours, theirs = samples.medians(row)
-        name = row.work if row.work != last else "…"
-        last = row.work
-        better = samples.times_better(row)
-        lines.append(f"| {name} | {row.label}, {row.unit} | {number(ours)} | {number(theirs)} | {better:.2f} |")
+    for group in groups:
+        last = None
+        for row, by_kind in group.values.items():
+            name = row.work if row.work != last else "…"
+            last = row.work
+            figures = [number(median(by_kind[kind])) if kind in by_kind else "–" for kind in TITLES]
+            better = [times_better(row, by_kind, peer) for peer in PEERS]
+            lines.append(f"| {name} | {row.label}, {row.unit} | {' | '.join(figures + better)} |")
     return "\n".join(lines) + "\n"
+
+
+def circumstances(groups):
+    dates = sorted({group.date for group in groups})
+    versions = sorted({version for group in groups for version in group.versions})
+    rounds = {}
+    for group in groups:
+        rounds.setdefault(group.rounds, []).append(group.group)
+    most = max(rounds, key=lambda count: len(rounds[count]))
+    others = [f"{' and '.join(names)}: {count}" for count, names in sorted(rounds.items()) if count != most]
+    load = max(group.load for group in groups)
+    words = [
+        " to ".join(dict.fromkeys((dates[0], dates[-1]))),
+        f"{os.cpu_count()} cores ({processor()})",
+        f"Linux {platform.release()}",
+        ", ".join(versions),
+        f"medians of {most} rounds" + (f" ({'; '.join(others)})" if others else ""),
+        f"load average before a group at most {load:.2f}",
+    ]
+    return "; ".join(words) + "."
+
+
+def processor():
+    with open("/proc/cpuinfo") as file:
+        return next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), platform.machine())
+
+
+def times_better(row, by_kind, peer):
+    """Above 1 when we are better."""
+    found = ratio(by_kind, kinds.ENTREPOT, peer) if row.more_is_better else ratio(by_kind, peer, kinds.ENTREPOT)
+    return "–" if found is None or row.key.endswith(".client") else f"{found:.2f}"
 
 
 def number(value):
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def publish(text, page):
-    """Puts the table between its marks."""
-    before, rest = page.read_text().split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{text}{END}{rest.split(END)[1]}")

@@ -1,0 +1,27 @@
+"""The groups of work, in the order of the table. A group prepares once, measures each kind of server in each round, and cleans up."""
+
+from groups.footprint import Footprint
+from groups.images import Images
+from groups.pull import Pull
+from groups.push import Push
+from groups.slow import Slow
+from groups.small import Small
+from groups.tags import Tags
+from groups.through import Through
+
+# What a run does by itself.
+USUAL = {
+    "pull": Pull,
+    "small": Small,
+    "push": Push,
+    "images": Images,
+    "tags": Tags,
+    "through": Through,
+    "slow": Slow,
+    "footprint": Footprint,
+}
+
+# What takes longer, or needs more: only by name, or with --all.
+LONG = {}
+
+ALL = USUAL | LONG
