@@ -7,21 +7,22 @@ import time
 
 import process
 
-BYTES = re.compile(r"^traffic: .* \((\d+)\) data$", re.MULTILINE)
+FINISHED = re.compile(r"^finished in ([0-9.]+)(us|ms|s|m),", re.MULTILINE)
 REQUESTS = re.compile(r"^requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded", re.MULTILINE)
 CONNECTIONS = re.compile(r"^(\d+) connections in (\d+) real seconds", re.MULTILINE)
 
 
-def ask(server, path, protocol, connections, streams, seconds):
-    """Asks for one path over and over, and returns what the load program would."""
-    words = ["h2load", "--threads", "1", "--clients", str(connections), "--duration", str(seconds)]
+def repeat(server, path, protocol, connections, streams, requests, size):
+    """Asks for one path so many times, and returns what the load program would."""
+    words = ["h2load", "--threads", "1", "--clients", str(connections), "--requests", str(requests)]
     words += ["--h1"] if protocol == "HTTP/1.1" else ["--max-concurrent-streams", str(streams)]
     text, found = measured(server, [*words, f"https://{server.address}{path}"])
     done, succeeded = map(int, match(REQUESTS, text, server).groups())
-    if done == 0 or done != succeeded:
+    if done != requests or succeeded != requests:
         raise RuntimeError(f"{server.kind}: {done} answers, {succeeded} of them good: {text}")
-    # It may need a moment to end; its clock is the one that was given.
-    return found | {"requests": done, "bytes": int(match(BYTES, text, server).group(1)), "seconds": seconds}
+    number, unit = match(FINISHED, text, server).groups()
+    seconds = float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit]
+    return found | {"requests": done, "bytes": done * size, "seconds": seconds}
 
 
 def connect(server, seconds):

@@ -22,6 +22,8 @@ class Scale:
     tags: int
     crowd: int
     crowd_pushes: int
+    tls_pulls: int
+    tls_requests: int
     idle_connections: int
     slow_readers: int
     slow_fills: int
@@ -45,6 +47,8 @@ FULL = Scale(
     tags=10_000,
     crowd=1000,
     crowd_pushes=4,
+    tls_pulls=32,
+    tls_requests=60_000,
     idle_connections=2000,
     slow_readers=256,
     slow_fills=50,
@@ -68,6 +72,8 @@ QUICK = Scale(
     tags=250,
     crowd=50,
     crowd_pushes=1,
+    tls_pulls=8,
+    tls_requests=500,
     idle_connections=100,
     slow_readers=16,
     slow_fills=5,

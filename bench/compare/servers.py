@@ -11,6 +11,7 @@ import kinds
 import process
 
 STARTS_WITHIN_SECONDS = 20
+STARTS_WRAPPED_WITHIN_SECONDS = 120
 STOPS_WITHIN_SECONDS = 30
 
 
@@ -57,7 +58,7 @@ class Server:
         with open(folder / "log", "wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
         running.append(self)
-        self._wait_for_first_answer(begun + STARTS_WITHIN_SECONDS)
+        self._wait_for_first_answer(begun + (STARTS_WRAPPED_WITHIN_SECONDS if wrapper else STARTS_WITHIN_SECONDS))
         self.seconds_to_start = time.perf_counter() - begun
 
     def _wait_for_first_answer(self, deadline):

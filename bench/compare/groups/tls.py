@@ -40,13 +40,13 @@ class Tls(Standing):
 
     def measure(self, kind, _number):
         server, paths = self.servers[kind], self.paths[kind]
-        large, little = max(1, self.scale.large_seconds), max(1, self.scale.small_seconds)
         for key, work in LARGE.items():
-            yield from transfer(encrypted.ask(server, paths["large"], *work, large), self.large[key])
+            found = encrypted.repeat(server, paths["large"], *work, self.scale.tls_pulls, BLOB_BYTES)
+            yield from transfer(found, self.large[key])
         for key, work in SMALL.items():
-            found = encrypted.ask(server, paths["tag"], *work, little)
+            found = encrypted.repeat(server, paths["tag"], *work, self.scale.tls_requests, 0)
             yield from each(found, self.small[key])
-        yield from each(encrypted.connect(server, int(little)), self.new)
+        yield from each(encrypted.connect(server, max(1, int(self.scale.small_seconds))), self.new)
 
 
 def each(found, these):

@@ -7,7 +7,7 @@ NAME = "nginx"
 
 # No log for requests, as everywhere. No cache of open files: a registry opens the blob that it is asked for, too.
 CONFIGURATION = """\
-worker_processes {cores};
+{user}worker_processes {cores};
 worker_rlimit_nofile 20000;
 pid {folder}/pid;
 error_log stderr crit;
@@ -53,6 +53,8 @@ def command(folder, fields):
     file = folder / "nginx.conf"
     text = CONFIGURATION.format(
         folder=folder,
+        # Its usual user may not be able to reach our folders.
+        user="user root;\n" if os.geteuid() == 0 else "",
         cores=os.cpu_count(),
         listen_options=" ssl http2" if is_tls else "",
         tls=TLS.format(**fields) if is_tls else "",
