@@ -6,50 +6,61 @@ import pathlib
 import resource
 import shutil
 import sys
+import time
 
 import groups
 import kinds
+import packages
 import publish
-import table
+import tables
 from samples import Samples
 from scale import FULL, QUICK
 from servers import Bench
 
+PAGE = pathlib.Path("docs/benchmarks.md")
+
 # The highest load average of a machine that does nothing else.
 QUIET = 0.5
 
-# What --check tries: a little of everything that does not take long or need more than a server.
-CHECKED = ["pull", "small"]
+# What --check tries: a little of everything that does not take long.
+CHECKED = ["pull", "small", "push", "images", "tags", "footprint", "growth"]
 
 
 def main():
     arguments = parse_arguments()
-    allow_many_files()
-    results = arguments.folder / ("quick" if arguments.quick else "results")
-    load = os.getloadavg()[0]
-    if load > QUIET and not arguments.quick:
-        print(f"the machine is busy (load average {load:.2f}): do not believe the figures", file=sys.stderr)
-    for name in arguments.only:
-        measure(name, arguments, results)
-    found = [samples for name in groups.ALL if (samples := Samples.read(results, name))]
-    text = table.markdown(found)
-    (arguments.folder / "table.md").write_text(text)
+    try:
+        packages.install_missing(programs(arguments.only))
+        allow_many_files()
+        results = arguments.folder / ("quick" if arguments.quick else "results")
+        for name in arguments.only:
+            measure(name, arguments, results)
+        made = tables.make(results, groups.ALL)
+    except RuntimeError as error:
+        print(f"bench/run: {error}", file=sys.stderr)
+        return 1
+    text = "\n".join(made.values())
+    (arguments.folder / "tables.md").write_text(text)
     print(f"\n{text}")
     if arguments.publish:
-        publish.publish(text, pathlib.Path("docs/benchmarks.md"), "the table")
+        for name, one in made.items():
+            publish.publish(one, PAGE, name)
+    return 0
 
 
 def measure(name, arguments, results):
-    """One group, and its file."""
+    """One group, and its file: a run that breaks off loses no group that was ready."""
     make = groups.ALL[name]
     rounds = min(arguments.rounds, make.rounds_most or arguments.rounds)
+    load, begun = os.getloadavg()[0], time.monotonic()
+    if load > QUIET and not arguments.quick:
+        print(f"the machine is busy (load average {load:.2f}): do not believe the figures", file=sys.stderr)
     versions = [kinds.MODULES[kind].version() for kind in make.kinds if kind != kinds.ENTREPOT]
-    samples = Samples(name, rounds, os.getloadavg()[0], versions)
+    samples = Samples(name, rounds, load, versions)
     storage = arguments.folder / "storage"
     shutil.rmtree(storage, ignore_errors=True)
-    with Bench(storage, QUICK if arguments.quick else FULL) as bench:
-        group = make(bench)
-        try:
+    try:
+        with Bench(storage, QUICK if arguments.quick else FULL) as bench:
+            group = make(bench)
             for number in range(rounds):
                 # Whoever comes later finds a warmer machine: take turns.
                 order = group.kinds if number % 2 == 0 else group.kinds[::-1]
@@ -57,10 +68,19 @@ def measure(name, arguments, results):
                     for row, value in group.measure(kind, number):
                         samples.add(row, kind, value)
                         print(f"{name} {number + 1}: {row.work}: {row.label}: {kind} {value:.5g} {row.unit}", flush=True)
-        finally:
             group.finish()
-    shutil.rmtree(storage, ignore_errors=True)
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
     samples.save(results)
+    print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def programs(names):
+    """What the groups start, besides us."""
+    needed = set()
+    for name in names:
+        needed |= {*groups.ALL[name].kinds, *groups.ALL[name].needs} - {kinds.ENTREPOT}
+    return needed
 
 
 def allow_many_files():
@@ -74,16 +94,19 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--only", action="append", choices=list(groups.ALL))
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--tables", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(os.environ["TARGET"]) / "bench")
     parser.add_argument("--publish", action="store_true")
     arguments = parser.parse_args()
     arguments.quick |= arguments.check
-    arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
-    arguments.only = arguments.only or (CHECKED if arguments.check else list(groups.ALL if arguments.all else groups.USUAL))
     if arguments.quick and arguments.publish:
         parser.error("what a quick run finds is nothing to publish")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
+    chosen = CHECKED if arguments.check else list(groups.ALL if arguments.all else groups.USUAL)
+    arguments.only = [] if arguments.tables else arguments.only or chosen
     return arguments
 
 

@@ -46,4 +46,7 @@ def bytes_read(pids):
 
 def line(pid, file, start):
     lines = pathlib.Path(f"/proc/{pid}/{file}").read_text().splitlines()
-    return next(one for one in lines if one.startswith(start)).split()[1]
+    found = next((one for one in lines if one.startswith(start)), None)
+    if not found:
+        raise RuntimeError(f"process {pid} has ended")
+    return found.split()[1]

@@ -101,6 +101,7 @@ class Server:
         return blobs / hexadecimal[:2] / hexadecimal / "data"
 
     def pids(self):
+        self.check()
         return process.tree(self.process.pid)
 
     def log(self):

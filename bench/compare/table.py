@@ -4,7 +4,7 @@ import os
 import platform
 
 import kinds
-from samples import median, ratio
+from samples import CLIENT, median, ratio
 
 TITLES = {kinds.ENTREPOT: "Entrepôt", kinds.DOCKER_REGISTRY: "docker-registry", kinds.NGINX: "nginx"}
 PEERS = [kinds.DOCKER_REGISTRY, kinds.NGINX]
@@ -56,8 +56,11 @@ def processor():
 
 def times_better(row, by_kind, peer):
     """Above 1 when we are better."""
+    if row.key.endswith(CLIENT.key) or row.key.startswith("direct"):
+        # What the client used, and what it had without any of us.
+        return "–"
     found = ratio(by_kind, kinds.ENTREPOT, peer) if row.more_is_better else ratio(by_kind, peer, kinds.ENTREPOT)
-    return "–" if found is None or row.key.endswith(".client") else f"{found:.2f}"
+    return "–" if found is None else f"{found:.2f}"
 
 
 def number(value):

@@ -25,9 +25,18 @@ class Figures:
     def beside(self, key, peer):
         return ratio(self.by_key.get(key, {}), kinds.ENTREPOT, peer)
 
+    def slope(self, key):
+        return slope(self.by_key[key]) if key in self.by_key else None
+
     def own_pairs(self, key, other):
         ours, theirs = (self.by_key.get(one, {}).get(kinds.ENTREPOT, []) for one in (key, other))
         return list(zip(ours, theirs))
+
+
+def slope(by_size):
+    """How the largest size compares with the smallest, in the middle of the rounds."""
+    sizes = list(by_size)
+    return ratio(by_size, sizes[-1], sizes[0]) or 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +146,16 @@ def footprint():
     yield at_most("binary", "binary.size", 18, "MB")
 
 
-TARGETS = [*reading(), *writing(), *passing_through(), *footprint()]
+def growth():
+    works = {"any": "GET of any manifest", "page": "a page of tags", "images": "push of an image", "tags": "push of a tag"}
+    for key, work in works.items():
+        row = f"growth-{key}.processor"
+        yield Target(
+            f"{work} in the largest store: processor", False, 1.2, "x the smallest", lambda figures, row=row: figures.slope(row)
+        )
+
+
+TARGETS = [*reading(), *writing(), *passing_through(), *footprint(), *growth()]
 
 
 def markdown(groups):

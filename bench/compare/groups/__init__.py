@@ -7,6 +7,7 @@ from groups.footprint import Footprint
 from groups.growth import Growth
 from groups.images import Images
 from groups.instructions import Instructions
+from groups.profile import Profile
 from groups.pull import Pull
 from groups.push import Push
 from groups.slow import Slow
@@ -31,6 +32,6 @@ USUAL = {
 }
 
 # What takes longer, or needs more: only by name, or with --all.
-LONG = {"binary": Binary, "instructions": Instructions, "growth": Growth}
+LONG = {"binary": Binary, "instructions": Instructions, "growth": Growth, "profile": Profile}
 
 ALL = USUAL | LONG

@@ -14,6 +14,8 @@ class Group:
 
     kinds = kinds.ALL
     rounds_most = None
+    # Programs besides the servers.
+    needs = []
 
     def __init__(self, bench):
         self.bench, self.scale = bench, bench.scale

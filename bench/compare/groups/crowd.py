@@ -4,8 +4,8 @@ import kinds
 import process
 from clients import begin, finish
 from groups.common import Standing
-from samples import CLIENT, MIDDLE, SLOWEST, SPEED, Column, rows
-from scale import MB, MIB
+from samples import CLIENT, MIDDLE, PROCESSOR, SLOWEST, SPEED, Column, rows
+from scale import GIB, MB
 
 
 class Crowd(Standing):
@@ -19,6 +19,7 @@ class Crowd(Standing):
             "crowd",
             work,
             SPEED,
+            PROCESSOR,
             Column("share", "read by the slowest client", "% of the middle one's", True),
             Column("pushed", "pushed meanwhile", "MB/s", True),
             Column("memory", "most memory", "MiB"),
@@ -45,8 +46,10 @@ class Crowd(Standing):
         asking = begin(server, "pull", path=paths["tag"], connections=1, seconds=seconds)
         asked, read = finish(server, asking), finish(server, reading)
         pushed = finish(server, pushing) if pushing else None
-        speed, share, push_speed, memory, client = self.rows
+        speed, processor, share, push_speed, memory, client = self.rows
         yield speed, read["bytes"] / MB / read["seconds"]
+        moved = read["bytes"] + (pushed["bytes"] if pushed else 0)
+        yield processor, read["server_seconds"] / (moved / GIB)
         yield share, read["connection_bytes"]["least"] / max(read["connection_bytes"]["middle"], 1) * 100
         if pushed:
             yield push_speed, pushed["bytes"] / MB / pushed["seconds"]

@@ -21,6 +21,7 @@ class Instructions(Group):
 
     kinds = [kinds.ENTREPOT]
     rounds_most = 1
+    needs = ["valgrind"]
 
     def __init__(self, bench):
         super().__init__(bench)

@@ -9,7 +9,7 @@ from samples import CLIENT, SLOWEST, Column, rows
 
 AT_ONCE = 16
 PAGES = (100, 1000)
-LISTED_TIMES = 5
+LISTED_TIMES = 20
 
 
 class Tags(Group):

@@ -15,6 +15,7 @@ SMALL = {"h1": ("HTTP/1.1", 64, 1), "h2": ("HTTP/2", 8, 8)}
 
 class Tls(Standing):
     kinds = [kinds.ENTREPOT, kinds.NGINX]
+    needs = ["h2load", "openssl"]
 
     def __init__(self, bench):
         super().__init__(bench)
