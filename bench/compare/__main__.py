@@ -1,17 +1,19 @@
 """Runs every piece of work on every server, round after round, and writes the tables."""
 
 import argparse
+import fcntl
 import os
 import pathlib
 import resource
 import shutil
+import signal
+import subprocess
 import sys
 import time
 
 import groups
 import kinds
 import packages
-import publish
 import tables
 from samples import Samples
 from scale import FULL, QUICK
@@ -28,14 +30,18 @@ CHECKED = ["pull", "small", "push", "images", "tags", "footprint", "growth"]
 
 def main():
     arguments = parse_arguments()
+    # Whoever ends this run ends its servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
+        # Held until the program ends.
+        _held = lock(arguments.folder)
         packages.install_missing(programs(arguments.only))
         allow_many_files()
         results = arguments.folder / ("quick" if arguments.quick else "results")
         for name in arguments.only:
             measure(name, arguments, results)
         made = tables.make(results, groups.ALL)
-    except RuntimeError as error:
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
         print(f"bench/run: {error}", file=sys.stderr)
         return 1
     text = "\n".join(made.values())
@@ -43,7 +49,7 @@ def main():
     print(f"\n{text}")
     if arguments.publish:
         for name, one in made.items():
-            publish.publish(one, PAGE, name)
+            tables.publish(one, PAGE, name)
     return 0
 
 
@@ -73,6 +79,16 @@ def measure(name, arguments, results):
         shutil.rmtree(storage, ignore_errors=True)
     samples.save(results)
     print(f"{name}: {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def lock(folder):
+    """Two runs in one folder would remove each other's storage, and measure each other."""
+    file = open(folder / "lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RuntimeError(f"another run is going on in {folder}") from None
+    return file
 
 
 def programs(names):

@@ -9,16 +9,30 @@ FREQUENCY = 997
 
 # Of what the kernel did, by the first function from the inside that one of these recognises.
 KERNEL = [
-    ("copying between kernel and program", re.compile(r"copy_(to|from)_(user|iter)|copy_folio_from_iter|rep_movs|copyin|copyout|copy_user|copy_page_(to|from)")),
-    ("network", re.compile(r"^_*(tcp|ip|ipv4|inet|sk|skb|sock|net|netif|loopback|dev|napi|nf|udp|kfree_skb|process_backlog|release_sock)_")),
+    (
+        "copying between kernel and program",
+        re.compile(
+            r"copy_(to|from)_(user|iter)|copy_folio_from_iter|copy_page_(to|from)|rep_movs|copyin|copyout|copy_user"
+        ),
+    ),
+    (
+        "network",
+        re.compile(
+            r"^_*(tcp|ip|ipv4|inet|sk|skb|sock|net|netif|loopback|dev|napi|nf|udp|kfree_skb|process_backlog|release_sock)_"
+        ),
+    ),
     (
         "page cache and disk",
         re.compile(
-            r"filemap|ext4|jbd2|folio|splice|shmem|^_*(page|pagevec|lru|xas|xa|find_get|get_page|put_page|submit_bio|blk|bio|virtblk|"
-            r"vfs|iomap|generic_perform_write|writeback|wb|fsync|sync_file|alloc_pages|free_unref|clear_page|do_sys_open|path_|dentry|fput)"
+            r"filemap|ext4|jbd2|folio|splice|shmem|generic_perform_write|writeback|fsync|sync_file|do_sys_open|path_|dentry|fput"
+            r"|^_*(page|pagevec|lru|xas|xa|find_get|get_page|put_page|submit_bio|blk|bio|virtblk|vfs|iomap|wb|alloc_pages)"
+            r"|^_*(free_unref|clear_page)"
         ),
     ),
-    ("waiting and waking", re.compile(r"schedul|futex|wake|epoll|^ep_|eventfd|^do_(poll|select)|finish_task_switch|hrtimer|nanosleep")),
+    (
+        "waiting and waking",
+        re.compile(r"schedul|futex|wake|epoll|^ep_|eventfd|^do_(poll|select)|finish_task_switch|hrtimer|nanosleep"),
+    ),
 ]
 KERNEL_OTHER = "entering and leaving the kernel, and the rest of it"
 

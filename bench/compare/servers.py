@@ -1,7 +1,6 @@
 """Servers: each in a folder of its own, started, waited for, and stopped."""
 
 import http.client
-import pathlib
 import shutil
 import socket
 import subprocess

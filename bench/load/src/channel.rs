@@ -143,7 +143,27 @@ fn length_of_body(head: &[u8], wants_body: bool) -> Result<u64, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    fn an_answer_that_comes_in_parts_is_counted_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut channel = Channel::open(&listener.local_addr().unwrap().to_string()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        channel.send(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        peer.read_exact(&mut [0; 18]).unwrap();
+        let mut scratch = vec![0; SCRATCH_BYTES];
+        for part in ["HTTP/1.1 200 OK\r\nContent-Len", "gth: 7\r\n\r\nab", "cd", "efg"] {
+            peer.write_all(part.as_bytes()).unwrap();
+            // On loopback, what was written is there.
+            let answered = channel.receive(&mut scratch, true).unwrap();
+            assert_eq!(answered.is_some(), part == "efg", "{part}");
+        }
+        assert_eq!(channel.bytes, 7);
+    }
 
     #[test]
     fn the_length_of_a_body_is_read_whatever_the_case_of_its_name() {

@@ -122,7 +122,10 @@ impl Connection {
                 self.stream.write_all(head.as_bytes())?;
                 for chunk in bytes.chunks(CHUNK_BYTES) {
                     let size = format!("{:x}\r\n", chunk.len());
-                    write_all(&mut self.stream, &mut [IoSlice::new(size.as_bytes()), IoSlice::new(chunk), IoSlice::new(b"\r\n")])?;
+                    write_all(
+                        &mut self.stream,
+                        &mut [IoSlice::new(size.as_bytes()), IoSlice::new(chunk), IoSlice::new(b"\r\n")],
+                    )?;
                 }
                 self.stream.write_all(b"0\r\n\r\n")
             }
@@ -149,7 +152,8 @@ impl Connection {
                 head.location = Some(value.to_owned());
             } else if name.eq_ignore_ascii_case("link") {
                 // `</v2/…>; rel="next"`: registries send no other link.
-                head.next = value.strip_prefix('<').and_then(|rest| rest.split_once('>')).map(|(path, _)| path.to_owned());
+                head.next =
+                    value.strip_prefix('<').and_then(|rest| rest.split_once('>')).map(|(path, _)| path.to_owned());
             }
         }
     }

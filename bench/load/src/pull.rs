@@ -45,15 +45,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
 fn plan(arguments: &Arguments, address: &str, path: &str) -> Result<Plan, Error> {
     let method = arguments.text_or("method", "GET");
     // Without it, a registry may hide manifests from a client that does not know their type.
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {MANIFEST_TYPE}, */*\r\n");
-    if let Some(authorization) = arguments.optional::<String>("authorization")? {
-        request.push_str(&format!("Authorization: {authorization}\r\n"));
-    }
-    request.push_str("\r\n");
+    let accept = format!("Accept: {MANIFEST_TYPE}, */*\r\n");
+    let authorization = arguments.optional::<String>("authorization")?;
+    let authorization = authorization.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"));
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{accept}{authorization}\r\n");
     let requests = arguments.optional("requests")?.unwrap_or(usize::MAX);
-    let milliseconds = arguments.optional::<f64>("seconds")?.map_or(u64::from(u32::MAX), |seconds| (seconds * 1e3) as u64);
+    let duration =
+        arguments.optional("seconds")?.map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs_f64);
     let spread = arguments.optional("spread")?.unwrap_or(1);
-    Ok(Plan::new(&request, spread, method != "HEAD", Duration::from_millis(milliseconds), requests))
+    Ok(Plan::new(&request, spread, method != "HEAD", duration, requests))
 }
 
 fn add(mut all: Seen, seen: Seen) -> Seen {

@@ -29,7 +29,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
     };
     let (size, seed): (usize, u64) = (arguments.number("size")?, arguments.number("seed")?);
     let parallel: usize = arguments.optional("parallel")?.unwrap_or(1);
-    let contents: Vec<Content> = (0..parallel as u64).map(|number| Content::random(size, (seed << 8) + number)).collect();
+    let contents: Vec<Content> =
+        (0..parallel as u64).map(|number| Content::random(size, (seed << 8) + number)).collect();
     let duration = arguments.optional("seconds")?.map_or(Duration::ZERO, Duration::from_secs_f64);
     let done = workers::run(arguments, parallel, |connection, number| {
         let (begun, content) = (Instant::now(), &contents[number]);
