@@ -66,10 +66,10 @@ def circumstances(groups):
         f"{os.cpu_count()} cores ({processor()})",
         f"Linux {platform.release()}",
         ", ".join(versions),
-        f"medians of {most} rounds" + (f" ({'; '.join(others)})" if others else ""),
+        ("one round" if most == 1 else f"medians of {most} rounds") + (f" ({'; '.join(others)})" if others else ""),
         f"load average before a group at most {load:.2f}",
     ]
-    return "; ".join(words) + "."
+    return "; ".join(word for word in words if word) + "."
 
 
 def processor():
