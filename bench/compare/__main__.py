@@ -37,7 +37,7 @@ def main():
         _held = lock(arguments.folder)
         packages.install_missing(programs(arguments.only))
         allow_many_files()
-        results = arguments.folder / ("quick" if arguments.quick else "results")
+        results = arguments.folder / "results"
         for name in arguments.only:
             measure(name, arguments, results)
         made = tables.make(results, groups.ALL)
@@ -113,12 +113,13 @@ def parse_arguments():
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(os.environ["TARGET"]) / "bench")
+    parser.add_argument("--folder", type=pathlib.Path)
     parser.add_argument("--publish", action="store_true")
     arguments = parser.parse_args()
     arguments.quick |= arguments.check
     if arguments.quick and arguments.publish:
         parser.error("what a quick run finds is nothing to publish")
+    arguments.folder = arguments.folder or pathlib.Path(os.environ["TARGET"]) / ("bench-quick" if arguments.quick else "bench")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
     chosen = CHECKED if arguments.check else list(groups.ALL if arguments.all else groups.USUAL)
