@@ -73,7 +73,9 @@ def measure(name, arguments, results):
                 for kind in order:
                     for row, value in group.measure(kind, number):
                         samples.add(row, kind, value)
-                        print(f"{name} {number + 1}: {row.work}: {row.label}: {kind} {value:.5g} {row.unit}", flush=True)
+                        print(
+                            f"{name} {number + 1}: {row.work}: {row.label}: {kind} {value:.5g} {row.unit}", flush=True
+                        )
             group.finish()
     finally:
         shutil.rmtree(storage, ignore_errors=True)
@@ -119,7 +121,9 @@ def parse_arguments():
     arguments.quick |= arguments.check
     if arguments.quick and arguments.publish:
         parser.error("what a quick run finds is nothing to publish")
-    arguments.folder = arguments.folder or pathlib.Path(os.environ["TARGET"]) / ("bench-quick" if arguments.quick else "bench")
+    arguments.folder = arguments.folder or pathlib.Path(os.environ["TARGET"]) / (
+        "bench-quick" if arguments.quick else "bench"
+    )
     arguments.folder.mkdir(parents=True, exist_ok=True)
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
     chosen = CHECKED if arguments.check else list(groups.ALL if arguments.all else groups.USUAL)

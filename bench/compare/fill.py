@@ -1,9 +1,9 @@
-"""Fills our database with images, because a million of them take too long over HTTP: rows as the server itself writes them, with
-the server stopped. The layers exist in name only, and nobody asks for their bytes.
+"""Fills our database with images, because a million of them take too long over HTTP: rows as the server itself writes
+them, with the server stopped. The layers exist in name only, and nobody asks for their bytes.
 
-The triggers that derive what can be evicted are put aside meanwhile, because they look up for each row what is known here: there is
-one entry for each manifest, and none for a blob that a manifest names. Whether that is so is asked of the schema's own views, where
-there are few enough rows to ask."""
+The triggers that derive what can be evicted are put aside meanwhile, because they look up for each row what is known
+here: there is one entry for each manifest, and none for a blob that a manifest names. Whether that is so is asked of
+the schema's own views, where there are few enough rows to ask."""
 
 import hashlib
 import json
@@ -26,7 +26,9 @@ def fill(file, repository, count):
     (first,) = database.execute("SELECT bytes FROM manifest_contents LIMIT 1").fetchone()
     manifest = json.loads(first)
     (next_id,) = database.execute("SELECT 1 + max(max(manifests.id), max(content)) FROM manifests").fetchone()
-    triggers = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'entry%'").fetchall()
+    triggers = database.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'entry%'"
+    ).fetchall()
     for name, _ in triggers:
         database.execute(f"DROP TRIGGER {name}")
     for begin in range(0, count, AT_ONCE):
@@ -48,9 +50,13 @@ def check(database):
     derived = f"SELECT {columns} FROM manifest_entries UNION ALL SELECT {columns} FROM blob_entries"
     stored = f"SELECT {columns} FROM entries"
     for one, other in ((derived, stored), (stored, derived)):
-        (differ,) = database.execute(f"SELECT count(*) FROM (SELECT * FROM ({one}) EXCEPT SELECT * FROM ({other}))").fetchone()
+        (differ,) = database.execute(
+            f"SELECT count(*) FROM (SELECT * FROM ({one}) EXCEPT SELECT * FROM ({other}))"
+        ).fetchone()
         if differ:
-            raise RuntimeError(f"{differ} entries are not as the schema derives them: bench/compare/fill.py is behind the schema")
+            raise RuntimeError(
+                f"{differ} entries are not as the schema derives them: bench/compare/fill.py is behind the schema"
+            )
 
 
 class Image:
@@ -68,14 +74,18 @@ class Image:
 def insert(database, images, repository, number, next_id, now):
     ids = range(next_id, next_id + len(images))
     links = [(repository, image.layer, LAYER_BYTES, now, now) for image in images]
-    database.executemany("INSERT INTO blob_links (repository, digest, size, linked_at, used_at) VALUES (?, ?, ?, ?, ?)", links)
+    database.executemany(
+        "INSERT INTO blob_links (repository, digest, size, linked_at, used_at) VALUES (?, ?, ?, ?, ?)", links
+    )
     contents = [(id, image.digest, image.bytes) for id, image in zip(ids, images)]
     database.executemany("INSERT INTO manifest_contents (id, digest, bytes) VALUES (?, ?, ?)", contents)
     manifests = [(id, number, image.digest, id, MANIFEST_TYPE, now, now) for id, image in zip(ids, images)]
     columns = "id, repository, digest, content, media_type, pushed_at, used_at"
     database.executemany(f"INSERT INTO manifests ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", manifests)
     entries = [(repository, image.digest, id, now) for id, image in zip(ids, images)]
-    database.executemany("INSERT INTO entries (repository, digest, manifest, used_at, is_pinned) VALUES (?, ?, ?, ?, 0)", entries)
+    database.executemany(
+        "INSERT INTO entries (repository, digest, manifest, used_at, is_pinned) VALUES (?, ?, ?, ?, 0)", entries
+    )
     references = []
     for id, image in zip(ids, images):
         references.append((number, image.layer, id, "layer", LAYER_BYTES))

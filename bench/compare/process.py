@@ -29,7 +29,8 @@ def processor_seconds(pids):
 
 
 def memory_mib(pids, which):
-    """`VmRSS`, the resident memory now, or `VmHWM`, the most that it ever was. What processes share counts for each of them."""
+    """`VmRSS`, the resident memory now, or `VmHWM`, the most that it ever was. What processes share counts for each of
+    them."""
     return sum(int(line(pid, "status", f"{which}:")) for pid in pids) / 1024
 
 

@@ -1,4 +1,5 @@
-"""Every value that was measured, by row and server, in the order of the rounds; kept on the disk, a file for each group."""
+"""Every value that was measured, by row and server, in the order of the rounds; kept on the disk, a file for each
+group."""
 
 import dataclasses
 import datetime

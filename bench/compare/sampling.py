@@ -2,7 +2,6 @@
 
 import collections
 import re
-import signal
 import subprocess
 
 FREQUENCY = 997
@@ -67,7 +66,12 @@ CRATES = {
 }
 NAMES = [
     ("SQLite", re.compile(r"^(sqlite3|sql|btree|pcache|wal|unix|vdbe|pager|seek|moveTo|balance|cell)", re.IGNORECASE)),
-    ("allocator", re.compile(r"malloc|calloc|realloc|^_*(cfree|free)\b|_int_free|tcache|unlink_chunk|rdl_(de|re)?alloc|rust_(de|re)?alloc")),
+    (
+        "allocator",
+        re.compile(
+            r"malloc|calloc|realloc|^_*(cfree|free)\b|_int_free|tcache|unlink_chunk|rdl_(de|re)?alloc|rust_(de|re)?alloc"
+        ),
+    ),
     ("copying in the program", re.compile(r"^_*(memcpy|memmove|memset|memcmp|bcmp)")),
     ("hashing", re.compile(r"sha(1|2|256|512)", re.IGNORECASE)),
 ]
@@ -94,24 +98,19 @@ KINDS = [name for name, _ in KERNEL] + [
 ]
 
 
-class Recording:
-    """perf, watching a process until it is told to stop."""
-
-    def __init__(self, pid, file):
-        self.file = file
-        words = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(FREQUENCY), "-g"]
-        self.process = subprocess.Popen([*words, "--pid", str(pid), "--output", file], stderr=subprocess.PIPE, text=True)
-
-    def stop(self):
-        """Ends it, and returns the stacks that it saw: lists of functions with their files, the innermost first."""
-        self.process.send_signal(signal.SIGINT)
-        _, error = self.process.communicate()
-        words = ["perf", "script", "--no-inline", "--fields", "ip,sym,dso", "--input", self.file]
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        found = list(stacks(done.stdout.splitlines()))
-        if not found:
-            raise RuntimeError(f"perf saw nothing: {error}")
-        return found
+def record(pid, seconds, file):
+    """Lets perf watch a process, and returns the stacks that it saw: lists of functions with their files, the innermost
+    first."""
+    words = ["perf", "record", "--quiet", "--event", "cpu-clock", "--freq", str(FREQUENCY), "-g", "--pid", str(pid)]
+    # The time begins when perf is ready.
+    words += ["--output", file, "--", "sleep", str(seconds)]
+    recorded = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = ["perf", "script", "--no-inline", "--fields", "ip,sym,dso", "--input", file]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    found = list(stacks(done.stdout.splitlines()))
+    if not found:
+        raise RuntimeError(f"perf saw nothing: {recorded.stderr}{done.stderr}")
+    return found
 
 
 def stacks(lines):

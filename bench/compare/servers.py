@@ -29,8 +29,8 @@ class Bench:
             server.stop()
 
     def start(self, kind, name, upstream=None, fresh=True, certificate=None, wrapper=()):
-        """A server on fresh folders, or on those of its last run; with `upstream`, one that pulls through from there; with
-        `certificate`, one that speaks TLS; below `wrapper`, a program that runs it."""
+        """A server on fresh folders, or on those of its last run; with `upstream`, one that pulls through from there;
+        with `certificate`, one that speaks TLS; below `wrapper`, a program that runs it."""
         folder = self.folder / kind / name
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)

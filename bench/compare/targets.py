@@ -7,8 +7,8 @@ import kinds
 from samples import median, ratio
 
 # The targets for writing were set against distribution's main branch of August 2026. That is not in Debian, so they are
-# multiplied by what it did beside 2.8 on one machine: 230 to 182 MB/s for one blob, 496 to 365 MB/s for eight, 137 to 113 small
-# images and 601 to 430 tags a second.
+# multiplied by what it did beside 2.8 on one machine: 230 to 182 MB/s for one blob, 496 to 365 MB/s for eight, 137 to
+# 113 small images and 601 to 430 tags a second.
 ONE_BLOB, EIGHT_BLOBS, IMAGES, TAGS = 3.8, 2.7, 9.7, 11
 
 
@@ -112,7 +112,11 @@ def writing():
     yield beside("push of one blob: speed", "push-whole.speed", registry, least=ONE_BLOB)
     yield at_most("push of one blob: processor", "push-whole.processor", 1.7, "s/GiB")
     yield own_ratio(
-        "push as the Docker engine does: speed", "push-chunked.speed", "push-whole.speed", least=0.85, unit="x POST and PUT"
+        "push as the Docker engine does: speed",
+        "push-chunked.speed",
+        "push-whole.speed",
+        least=0.85,
+        unit="x POST and PUT",
     )
     yield beside("push of 8 blobs at once: speed", "push-parallel.speed", registry, least=EIGHT_BLOBS)
     yield beside("small images: rate", "images.rate", registry, least=IMAGES)
@@ -126,7 +130,11 @@ def passing_through():
         yield at_most(f"cold, {count} at once: read by the upstream", f"{key}.fetched", 1.05, "times the blob")
         limit = 1.05 if count == 1 else 1.1
         yield own_ratio(
-            f"cold over the link, {count} at once: last done", f"{key}.done", "direct-link.done", most=limit, unit="x direct"
+            f"cold over the link, {count} at once: last done",
+            f"{key}.done",
+            "direct-link.done",
+            most=limit,
+            unit="x direct",
         )
         yield own_difference(
             f"cold over the link, {count} at once: first byte after the upstream's",
@@ -147,11 +155,20 @@ def footprint():
 
 
 def growth():
-    works = {"any": "GET of any manifest", "page": "a page of tags", "images": "push of an image", "tags": "push of a tag"}
+    works = {
+        "any": "GET of any manifest",
+        "page": "a page of tags",
+        "images": "push of an image",
+        "tags": "push of a tag",
+    }
     for key, work in works.items():
         row = f"growth-{key}.processor"
         yield Target(
-            f"{work} in the largest store: processor", False, 1.2, "x the smallest", lambda figures, row=row: figures.slope(row)
+            f"{work} in the largest store: processor",
+            False,
+            1.2,
+            "x the smallest",
+            lambda figures, row=row: figures.slope(row),
         )
 
 

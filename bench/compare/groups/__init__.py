@@ -1,4 +1,5 @@
-"""The groups of work, in the order of the table. A group prepares once, measures each kind of server in each round, and cleans up."""
+"""The groups of work, in the order of the table. A group prepares once, measures each kind of server in each round, and
+cleans up."""
 
 from groups.binary import Binary
 from groups.connections import Connections

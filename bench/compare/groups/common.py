@@ -1,4 +1,5 @@
-"""What several groups need: servers that stay, content that is known to be right, and figures of a run of the load program."""
+"""What several groups need: servers that stay, content that is known to be right, and figures of a run of the load
+program."""
 
 import hashlib
 import os
@@ -10,7 +11,8 @@ from scale import GIB, MB
 
 
 class Group:
-    """Work that is measured on each of `kinds`, over so many rounds as there are, but not over more than `rounds_most`."""
+    """Work that is measured on each of `kinds`, over so many rounds as there are, but not over more than
+    `rounds_most`."""
 
     kinds = kinds.ALL
     rounds_most = None
@@ -29,8 +31,8 @@ class Group:
 
 
 class Standing(Group):
-    """A group on one long-lived server of each kind, which has the same large blob, small blob and manifest everywhere. nginx
-    serves the very files of our storage, by links: same bytes, same place on the disk and in the page cache."""
+    """A group on one long-lived server of each kind, which has the same large blob, small blob and manifest everywhere.
+    nginx serves the very files of our storage, by links: same bytes, same place on the disk and in the page cache."""
 
     certificate = None
 

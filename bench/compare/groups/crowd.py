@@ -1,4 +1,5 @@
-"""A thousand clients that read one large blob, others that push, and one that asks for something small: does everybody get a share?"""
+"""A thousand clients that read one large blob, others that push, and one that asks for something small: does everybody
+get a share?"""
 
 import kinds
 import process

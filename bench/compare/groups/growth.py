@@ -1,4 +1,5 @@
-"""What reading and pushing cost when there is more and more in the store: as many tags, manifests and blobs, in one repository."""
+"""What reading and pushing cost when there is more and more in the store: as many tags, manifests and blobs, in one
+repository."""
 
 import time
 

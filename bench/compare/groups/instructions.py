@@ -1,4 +1,5 @@
-"""How many instructions of our program one request takes, counted by callgrind: the same on a busy machine as on a quiet one."""
+"""How many instructions of our program one request takes, counted by callgrind: the same on a busy machine as on a
+quiet one."""
 
 import re
 import subprocess
@@ -38,7 +39,11 @@ class Instructions(Group):
         load(self.server, "tags", repository="bench/app", count=0, connections=1)
         blob = f"/v2/bench/app/blobs/{pushed(self.server, BLOB_BYTES, seed=1)}"
         verify(self.server, blob)
-        self.requests = {"tag": ("GET", "/v2/bench/app/manifests/latest"), "head": ("HEAD", blob), "blob": ("GET", blob)}
+        self.requests = {
+            "tag": ("GET", "/v2/bench/app/manifests/latest"),
+            "head": ("HEAD", blob),
+            "blob": ("GET", blob),
+        }
 
     def measure(self, kind, _number):
         for what, row in self.rows.items():

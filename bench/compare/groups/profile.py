@@ -1,4 +1,5 @@
-"""Where the time of our server goes on its three hottest paths. What perf recorded stays in the folder of the run, for flame graphs."""
+"""Where the time of our server goes on its three hottest paths. What perf recorded stays in the folder of the run, for
+flame graphs."""
 
 import os
 import time
@@ -12,6 +13,9 @@ from samples import Column, rows
 
 MOST = 25
 
+# perf needs a moment to begin.
+LONGER_SECONDS = 2
+
 
 class Profile(Standing):
     kinds = [kinds.ENTREPOT]
@@ -21,7 +25,11 @@ class Profile(Standing):
     def __init__(self, bench):
         super().__init__(bench)
         columns = [Column(str(number), kind, "%") for number, kind in enumerate(sampling.KINDS)]
-        works = {"pull": "large pull, 8 at once", "get": "GET of a manifest, 64 at once", "push": "large push, as the Docker engine does"}
+        works = {
+            "pull": "large pull, 8 at once",
+            "get": "GET of a manifest, 64 at once",
+            "push": "large push, as the Docker engine does",
+        }
         self.rows = {key: rows(f"profile-{key}", work, *columns) for key, work in works.items()}
         self.folder = bench.folder.parent / "profile"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -36,17 +44,14 @@ class Profile(Standing):
         }
         for key, (command, options) in works.items():
             os.sync()
-            client = begin(server, command, seconds=self.scale.profile_seconds, **options)
+            client = begin(server, command, seconds=self.scale.profile_seconds + LONGER_SECONDS, **options)
             # Content is made before anything is sent.
             wait_until_busy(server)
-            recording = sampling.Recording(server.process.pid, self.folder / f"{key}.perf")
-            time.sleep(self.scale.profile_seconds * 0.8)
-            found = recording.stop()
+            found = sampling.record(server.process.pid, self.scale.profile_seconds, self.folder / f"{key}.perf")
             finish(server, client)
             lines = [f"{share:5.1f} %  {name}  [{what}]" for name, what, share in sampling.most(found, MOST)]
             (self.folder / f"{key}.txt").write_text("\n".join(lines) + "\n")
-            for row, share in zip(self.rows[key], sampling.shares(found).values()):
-                yield row, share
+            yield from zip(self.rows[key], sampling.shares(found).values(), strict=True)
 
 
 def wait_until_busy(server):

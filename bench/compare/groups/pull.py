@@ -23,7 +23,11 @@ class Pull(Standing):
         for connections in CONNECTIONS:
             process.forget_peak(server.pids())
             found = load(
-                server, "pull", path=self.paths[kind]["large"], connections=connections, seconds=self.scale.large_seconds
+                server,
+                "pull",
+                path=self.paths[kind]["large"],
+                connections=connections,
+                seconds=self.scale.large_seconds,
             )
             yield from transfer(found, self.rows[connections])
         yield self.memory, process.memory_mib(server.pids(), "VmHWM")

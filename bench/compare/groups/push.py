@@ -23,7 +23,11 @@ class Push(Group):
             (rows("push-whole", f"push of {one >> 20} MiB, POST and PUT", *columns), one, "whole", 1),
             (rows("push-chunked", f"push of {one >> 20} MiB, as the Docker engine does", *columns), one, "chunked", 1),
             (
-                rows("push-parallel", f"push of {PARALLEL} x {each >> 20} MiB at once, as the Docker engine does", *columns),
+                rows(
+                    "push-parallel",
+                    f"push of {PARALLEL} x {each >> 20} MiB at once, as the Docker engine does",
+                    *columns,
+                ),
                 each,
                 "chunked",
                 PARALLEL,

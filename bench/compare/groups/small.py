@@ -28,7 +28,5 @@ class Small(Standing):
     def measure(self, kind, _number):
         for key, (_, method, what) in WORK.items():
             path, seconds = self.paths[kind][what], self.scale.small_seconds
-            found = load(
-                self.servers[kind], "pull", path=path, connections=CONNECTIONS, seconds=seconds, method=method
-            )
+            found = load(self.servers[kind], "pull", path=path, connections=CONNECTIONS, seconds=seconds, method=method)
             yield from small(found, self.rows[key])

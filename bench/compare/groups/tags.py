@@ -22,7 +22,9 @@ class Tags(Group):
         count = f"{self.scale.tags:,} tags"
         rate = Column("rate", "rate", "tags/s", True)
         processor = Column("processor", "server's processor", "µs each")
-        self.pushed = rows("tags", f"push of {count} of one manifest, {AT_ONCE} at once", rate, SLOWEST, processor, CLIENT)
+        self.pushed = rows(
+            "tags", f"push of {count} of one manifest, {AT_ONCE} at once", rate, SLOWEST, processor, CLIENT
+        )
         columns = (Column("total", "all pages", "ms"), Column("processor", "server's processor", "ms"), CLIENT)
         self.listed = {page: rows(f"list-{page}", f"list of {count}, by {page}", *columns) for page in PAGES}
         self.servers = {kind: bench.start(kind, "tags") for kind in self.kinds}

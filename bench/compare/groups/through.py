@@ -1,5 +1,5 @@
-"""A blob pulled through from a docker-registry: over a link, and with nothing between that slows it down. Every cold pull finds
-an empty cache."""
+"""A blob pulled through from a docker-registry: over a link, and with nothing between that slows it down. Every cold
+pull finds an empty cache."""
 
 import os
 import time
@@ -45,7 +45,10 @@ class Through(Group):
         mib, link = f"{size >> 20} MiB", f", over {self.scale.link_bytes_per_second // 1_000_000} MB/s"
         ways = (("link", self.link, link), ("fast", self.upstream, ""))
         self.direct = {
-            key: (source, rows(f"direct-{key}", f"{mib} read from the upstream itself, 1 at once{where}", DONE, FIRST_BYTE))
+            key: (
+                source,
+                rows(f"direct-{key}", f"{mib} read from the upstream itself, 1 at once{where}", DONE, FIRST_BYTE),
+            )
             for key, source, where in ways
         }
         self.cold = [

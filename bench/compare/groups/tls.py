@@ -1,4 +1,5 @@
-"""TLS: a large blob and a manifest over HTTP/1.1 and HTTP/2, and new connections. The same certificate for both servers."""
+"""TLS: a large blob and a manifest over HTTP/1.1 and HTTP/2, and new connections. The same certificate for both
+servers."""
 
 import certificate
 import encrypted
@@ -30,7 +31,9 @@ class Tls(Standing):
         }
         columns = (RATE, PROCESSOR_EACH, CLIENT)
         self.small = {
-            key: rows(f"tls-small-{key}", f"TLS, {protocol}: GET of a manifest by tag, {count * streams} at once", *columns)
+            key: rows(
+                f"tls-small-{key}", f"TLS, {protocol}: GET of a manifest by tag, {count * streams} at once", *columns
+            )
             for key, (protocol, count, streams) in SMALL.items()
         }
         columns = (Column("rate", "rate", "connections/s", True), PROCESSOR_EACH, CLIENT)

@@ -1,7 +1,8 @@
 //! One of many connections of a thread: sends a request and takes its answer as it comes, without ever waiting.
 //!
-//! The body is discarded inside of the kernel (`MSG_TRUNC`): nothing is copied, so that reading costs the client next to nothing
-//! and what is measured is the server. Whoever wants to know whether the bytes were right reads them once with a [`crate::connection`].
+//! The body is discarded inside of the kernel (`MSG_TRUNC`): nothing is copied, so that reading costs the client next
+//! to nothing and what is measured is the server. Whoever wants to know whether the bytes were right reads them once
+//! with a [`crate::connection`].
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -12,7 +13,8 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::error::Error;
 
-/// How much is received while the head is still to come: all of a small answer, and little of a large one, because it is copied.
+/// How much is received while the head is still to come: all of a small answer, and little of a large one, because it
+/// is copied.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// How much is discarded at once. The kernel only wants to know that so much memory is there, and never touches it.

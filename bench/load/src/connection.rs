@@ -1,4 +1,5 @@
-//! One kept-alive HTTP/1.1 connection that waits for its answers: for pushes and lists, where the client has to know what it was told.
+//! One kept-alive HTTP/1.1 connection that waits for its answers: for pushes and lists, where the client has to know
+//! what it was told.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;

@@ -19,8 +19,8 @@ struct Image {
     manifest: Content,
 }
 
-/// Pushes `--count` images that share nothing, each to a repository of its own (`prefix-0` and so on), as clients do: ask
-/// for each blob, push it, push the manifest as `latest`.
+/// Pushes `--count` images that share nothing, each to a repository of its own (`prefix-0` and so on), as clients do:
+/// ask for each blob, push it, push the manifest as `latest`.
 pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
     let prefix = arguments.text("prefix")?;
     let count: usize = arguments.number("count")?;

@@ -9,7 +9,8 @@ use crate::connection::{Body, Connection, Request};
 use crate::error::Error;
 use crate::{summary, workers};
 
-/// Lists the tags of a repository `--times` times, by pages of `--page` tags, and checks that there are `--count` every time.
+/// Lists the tags of a repository `--times` times, by pages of `--page` tags, and checks that there are `--count` every
+/// time.
 pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
     let repository = arguments.text("repository")?;
     let (page, count): (usize, usize) = (arguments.number("page")?, arguments.number("count")?);

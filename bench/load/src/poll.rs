@@ -62,8 +62,8 @@ impl Plan {
     }
 }
 
-/// Opens `count` connections, waits until all threads have theirs, asks what the plan says, and waits for the others again before
-/// the connections are closed.
+/// Opens `count` connections, waits until all threads have theirs, asks what the plan says, and waits for the others
+/// again before the connections are closed.
 pub(crate) fn run(address: &str, count: usize, plan: &Plan, ready: &Barrier, done: &Barrier) -> Result<Seen, Error> {
     let opened = open(address, count);
     ready.wait();

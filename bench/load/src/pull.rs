@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::poll::{self, Plan, Seen};
 use crate::summary::{self, Meter, Used};
 
-/// Asks `--requests` times, or for `--seconds`, whichever is over first, and checks the status of every answer. With `--size`, the
-/// answers together must have had so many bytes each.
+/// Asks `--requests` times, or for `--seconds`, whichever is over first, and checks the status of every answer. With
+/// `--size`, the answers together must have had so many bytes each.
 pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
     let (address, path) = (arguments.text("address")?, arguments.text("path")?);
     let connections: usize = arguments.number("connections")?;

@@ -64,7 +64,8 @@ fn processor_of_all(pids: &[u32]) -> Result<Duration, Error> {
 fn processor_of(pid: u32) -> Result<Duration, Error> {
     let failed = |source| Error::Processor { pid, source };
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(failed)?;
-    // The name of the program stands in parentheses and may hold spaces; user and system time are 12 and 13 fields behind it.
+    // The name of the program stands in parentheses and may hold spaces; user and system time are 12 and 13 fields
+    // behind it.
     let ticks = text.rsplit_once(") ").and_then(|(_, rest)| {
         let mut fields = rest.split(' ').skip(11).map(str::parse::<u64>);
         Some(fields.next()?.ok()? + fields.next()?.ok()?)

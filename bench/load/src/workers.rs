@@ -14,7 +14,8 @@ pub(crate) struct Done<T> {
     pub(crate) used: Used,
 }
 
-/// Opens `count` connections, lets all of them start at once, and waits for the last one. The work is told its worker's number.
+/// Opens `count` connections, lets all of them start at once, and waits for the last one. The work is told its worker's
+/// number.
 pub(crate) fn run<T: Send>(
     arguments: &Arguments,
     count: usize,
