@@ -30,7 +30,9 @@ class Scale:
     slow_seconds: tuple
     link_bytes_per_second: int
     growth: tuple
-    growth_pushes: int
+    growth_images: int
+    growth_tags: int
+    growth_lists: int
     counted_requests: int
     profile_seconds: float
 
@@ -55,7 +57,9 @@ FULL = Scale(
     slow_seconds=(15, 45),
     link_bytes_per_second=100 * MB,
     growth=(100, 10_000, 1_000_000),
-    growth_pushes=500,
+    growth_images=500,
+    growth_tags=5000,
+    growth_lists=5000,
     counted_requests=200,
     profile_seconds=8,
 )
@@ -80,7 +84,14 @@ QUICK = Scale(
     slow_seconds=(1, 2),
     link_bytes_per_second=100 * MB,
     growth=(100, 1000),
-    growth_pushes=20,
+    growth_images=20,
+    growth_tags=20,
+    growth_lists=50,
     counted_requests=20,
     profile_seconds=1,
 )
+
+
+def size(count):
+    """How a table says so many bytes."""
+    return f"{count // GIB} GiB" if count >= GIB else f"{count // MIB} MiB"

@@ -13,7 +13,6 @@ REPOSITORY = "growth/app"
 CONNECTIONS = 16
 # Small enough that even the smallest store has a whole page behind its middle.
 PAGE = 50
-LISTED_TIMES = 200
 
 MICROSECONDS = Column("processor", "server's processor", "µs each")
 WHOLE = Column("p50", "middle", "ms")
@@ -28,13 +27,14 @@ class Growth(Group):
         super().__init__(bench)
         self.kinds = [str(count) for count in self.scale.growth]
         self.servers = {str(count): self._filled(count) for count in self.scale.growth}
-        pushes = self.scale.growth_pushes
         columns = (WHOLE, MICROSECONDS)
         self.any = rows("growth-any", f"GET of any of the manifests by tag, {CONNECTIONS} at once", *columns)
         self.same = rows("growth-same", f"GET of one manifest by tag, {CONNECTIONS} at once", *columns)
         self.page = rows("growth-page", f"a page of {PAGE} tags from the middle", *columns)
-        self.images = rows("growth-images", f"push of {pushes} small images, {CONNECTIONS} at once", *columns)
-        self.tags = rows("growth-tags", f"push of {pushes} tags, {CONNECTIONS} at once", *columns)
+        self.images = rows(
+            "growth-images", f"push of {self.scale.growth_images:,} small images, {CONNECTIONS} at once", *columns
+        )
+        self.tags = rows("growth-tags", f"push of {self.scale.growth_tags:,} tags, {CONNECTIONS} at once", *columns)
 
     def _filled(self, count):
         name = f"growth-{count}"
@@ -53,16 +53,22 @@ class Growth(Group):
             found = load(server, "pull", path=path + tag, spread=count, connections=CONNECTIONS, seconds=seconds)
             yield from both(these, found["whole_ms"], found, found["requests"])
         last = f"tag-{count // 2 - PAGE // 2:07}"
-        options = {"page": PAGE, "pages": 1, "last": last, "times": LISTED_TIMES}
+        lists = self.scale.growth_lists
+        options = {"page": PAGE, "pages": 1, "last": last, "times": lists}
         found = load(server, "list", repository=REPOSITORY, count=PAGE, **options)
-        yield from both(self.page, found["list_ms"], found, LISTED_TIMES)
-        pushes = {"count": self.scale.growth_pushes, "connections": CONNECTIONS}
-        seed = 100 + number
-        found = load(server, "images", prefix=f"growth/round-{number}", layer_size=4096, seed=seed, **pushes)
+        yield from both(self.page, found["list_ms"], found, lists)
+        options = {
+            "count": self.scale.growth_images,
+            "connections": CONNECTIONS,
+            "layer_size": 4096,
+            "seed": 100 + number,
+        }
+        found = load(server, "images", prefix=f"growth/round-{number}", **options)
         yield from both(self.images, found["image_ms"], found, found["images"])
         # New tags of a new manifest, behind all others.
-        place = count + number * self.scale.growth_pushes
-        found = load(server, "tags", repository=REPOSITORY, seed=seed, **{"from": place}, **pushes)
+        tags = self.scale.growth_tags
+        options = {"count": tags, "connections": CONNECTIONS, "seed": 100 + number, "from": count + number * tags}
+        found = load(server, "tags", repository=REPOSITORY, **options)
         yield from both(self.tags, found["tag_ms"], found, found["tags"])
 
     def finish(self):

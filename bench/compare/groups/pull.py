@@ -4,6 +4,7 @@ import process
 from clients import load
 from groups.common import Standing, transfer
 from samples import CLIENT, PROCESSOR, SPEED, Column, rows
+from scale import size
 
 CONNECTIONS = (1, 8, 64)
 
@@ -13,10 +14,10 @@ class Pull(Standing):
 
     def __init__(self, bench):
         super().__init__(bench)
-        size = f"{self.scale.large_blob >> 20} MiB"
+        large = size(self.scale.large_blob)
         columns = (SPEED, PROCESSOR, CLIENT)
-        self.rows = {one: rows(f"pull-{one}", f"pull of {size}, {one} at once", *columns) for one in CONNECTIONS}
-        (self.memory,) = rows("pull-64", f"pull of {size}, 64 at once", Column("memory", "most memory", "MiB"))
+        self.rows = {one: rows(f"pull-{one}", f"pull of {large}, {one} at once", *columns) for one in CONNECTIONS}
+        (self.memory,) = rows("pull-64", f"pull of {large}, 64 at once", Column("memory", "most memory", "MiB"))
 
     def measure(self, kind, _number):
         server = self.servers[kind]
