@@ -6,7 +6,8 @@ import time
 
 PIECE_BYTES = 256 * 1024
 
-# How far the link may catch up: without it, what is lost by waking up late is lost for good, and the link is slower than it says.
+# How far the link may catch up: without it, what is lost by waking up late is lost for good, and the link is slower
+# than it says.
 CATCH_UP_SECONDS = 0.02
 
 

@@ -1,79 +1,24 @@
-"""The two registries: how each is configured, started and stopped, and what the kernel says of their processes."""
+"""Servers: each in a folder of its own, started, waited for, and stopped."""
 
 import http.client
-import json
-import os
-import pathlib
 import shutil
 import socket
 import subprocess
 import time
 
-ENTREPOT = "entrepot"
-DOCKER_REGISTRY = "docker-registry"
-KINDS = [ENTREPOT, DOCKER_REGISTRY]
+import kinds
+import process
 
-# What pulled-through paths begin with, and the upstream's name in ours.
-UPSTREAM = "upstream"
-
-STARTS_WITHIN_SECONDS = 10
+STARTS_WITHIN_SECONDS = 20
+STARTS_WRAPPED_WITHIN_SECONDS = 120
 STOPS_WITHIN_SECONDS = 30
-
-ENTREPOT_CONFIGURATION = """\
-registry_storage = "registry"
-temporary_registry_storage = "temporary"
-proxy_storage = "proxy"
-
-[server]
-listen = "{address}"
-
-[telemetry]
-log_level = "error"
-metrics_listen = "off"
-"""
-
-ENTREPOT_UPSTREAM = """
-[[proxy.upstream]]
-name = "{name}"
-url = "http://{upstream}"
-"""
-
-# Debian's own configuration, without passwords, without a line for each request.
-DOCKER_REGISTRY_CONFIGURATION = """\
-version: 0.1
-log:
-  level: error
-  accesslog:
-    disabled: true
-storage:
-  cache:
-    blobdescriptor: inmemory
-  filesystem:
-    rootdirectory: {folder}/registry
-  delete:
-    enabled: true
-http:
-  addr: {address}
-  headers:
-    X-Content-Type-Options: [nosniff]
-health:
-  storagedriver:
-    enabled: true
-    interval: 10s
-    threshold: 3
-"""
-
-DOCKER_REGISTRY_UPSTREAM = """\
-proxy:
-  remoteurl: http://{upstream}
-"""
 
 
 class Bench:
     """Starts servers in folders of their own and stops those that are left at the end."""
 
-    def __init__(self, folder):
-        self.folder = folder.resolve()
+    def __init__(self, folder, scale):
+        self.folder, self.scale = folder.resolve(), scale
         self.running = []
 
     def __enter__(self):
@@ -83,56 +28,55 @@ class Bench:
         for server in list(self.running):
             server.stop()
 
-    def start(self, kind, name, upstream=None, fresh=True):
-        """A server on fresh folders, or on those of its last run; with `upstream`, one that pulls through from there."""
+    def start(self, kind, name, upstream=None, fresh=True, certificate=None, wrapper=()):
+        """A server on fresh folders, or on those of its last run; with `upstream`, one that pulls through from there;
+        with `certificate`, one that speaks TLS; below `wrapper`, a program that runs it."""
         folder = self.folder / kind / name
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        server = Server(kind, folder, upstream, self.running)
-        self.running.append(server)
-        return server
+        return Server(kind, folder, upstream, certificate, wrapper, self.running)
 
 
 class Server:
-    """One running registry."""
+    """One running server."""
 
-    def __init__(self, kind, folder, upstream, running):
+    def __init__(self, kind, folder, upstream, certificate, wrapper, running):
         self.kind, self.folder, self.running = kind, folder, running
         self.address = f"127.0.0.1:{free_port()}"
         self.is_mirror = upstream is not None
-        command = self._configure(upstream)
-        log = open(folder / "log", "wb")
+        self.is_tls = certificate is not None
+        fields = {
+            "address": self.address,
+            "upstream": upstream.address if upstream else None,
+            "certificate": certificate.certificate if certificate else None,
+            "key": certificate.key if certificate else None,
+        }
+        command = [*wrapper, *kinds.MODULES[kind].command(folder, fields)]
         begun = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
-        log.close()
-        self._wait_for_first_answer(begun + STARTS_WITHIN_SECONDS)
+        with open(folder / "log", "wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+        running.append(self)
+        self._wait_for_first_answer(begun + (STARTS_WRAPPED_WITHIN_SECONDS if wrapper else STARTS_WITHIN_SECONDS))
         self.seconds_to_start = time.perf_counter() - begun
-
-    def _configure(self, upstream):
-        address = upstream.address if upstream else None
-        if self.kind == ENTREPOT:
-            text = ENTREPOT_CONFIGURATION + (ENTREPOT_UPSTREAM if upstream else "")
-            file = self.folder / "configuration.toml"
-            command = [os.environ["ENTREPOT"], "--config", file]
-        else:
-            text = DOCKER_REGISTRY_CONFIGURATION + (DOCKER_REGISTRY_UPSTREAM if upstream else "")
-            file = self.folder / "config.yml"
-            command = ["docker-registry", "serve", file]
-        file.write_text(text.format(address=self.address, folder=self.folder, upstream=address, name=UPSTREAM))
-        return command
 
     def _wait_for_first_answer(self, deadline):
         while True:
             try:
-                if self.get("/v2/").status == 200:
+                if self._answers():
                     return
             except OSError:
                 pass
             if self.process.poll() is not None or time.perf_counter() > deadline:
-                self.process.kill()
-                raise RuntimeError(f"{self.kind} did not start: {(self.folder / 'log').read_text()}")
+                self.stop()
+                raise RuntimeError(f"{self.kind} did not start: {self.log()}")
             time.sleep(0.0005)
+
+    def _answers(self):
+        if self.is_tls:
+            socket.create_connection(self.address.split(":")).close()
+            return True
+        return self.get("/v2/").status == 200
 
     def get(self, path):
         host, port = self.address.split(":")
@@ -145,51 +89,43 @@ class Server:
 
     def path(self, repository, rest):
         """A path of the API, below the upstream's name where the server wants one."""
-        prefix = f"proxy/{UPSTREAM}/" if self.is_mirror and self.kind == ENTREPOT else ""
+        prefix = f"proxy/{kinds.UPSTREAM}/" if self.is_mirror and self.kind == kinds.ENTREPOT else ""
         return f"/v2/{prefix}{repository}/{rest}"
 
-    def load(self, command, over=None, **options):
-        """Runs the load program against this server, over a link where one is given, and returns what it found."""
-        words = [os.environ["LOAD"], command, "--address", (over or self).address, "--pid", str(self.process.pid)]
-        for name, value in options.items():
-            words += [f"--{name.replace('_', '-')}", str(value)]
-        done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
-        return json.loads(done.stdout)
-
-    def has_stored(self, digest):
-        """Whether a blob lies complete in this server's storage. Both use the same layout."""
+    def blob_file(self, digest):
+        """Where a blob lies in this server's storage. Both registries use the same layout."""
         hexadecimal = digest.removeprefix("sha256:")
-        storage = "proxy" if self.is_mirror and self.kind == ENTREPOT else "registry"
+        storage = "proxy" if self.is_mirror and self.kind == kinds.ENTREPOT else "registry"
         blobs = self.folder / storage / "docker/registry/v2/blobs/sha256"
-        return (blobs / hexadecimal[:2] / hexadecimal / "data").exists()
+        return blobs / hexadecimal[:2] / hexadecimal / "data"
 
-    def processor_seconds(self):
-        fields = (self._proc() / "stat").read_text().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def pids(self):
+        self.check()
+        return process.tree(self.process.pid)
 
-    def bytes_read(self):
-        """What the process has read by system calls, from files and sockets; `sendfile` counts."""
-        return int(self._line("io", "rchar:"))
+    def log(self):
+        """The end of what it has said."""
+        return (self.folder / "log").read_text(errors="replace")[-2000:]
 
-    def memory_mib(self, which):
-        """`VmRSS`, the resident memory now, or `VmHWM`, the most that it ever was."""
-        return int(self._line("status", f"{which}:")) / 1024
-
-    def _line(self, file, start):
-        lines = (self._proc() / file).read_text().splitlines()
-        return next(line for line in lines if line.startswith(start)).split()[1]
-
-    def _proc(self):
-        return pathlib.Path("/proc") / str(self.process.pid)
+    def check(self):
+        """Fails when the server has ended by itself, with what it said last."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.kind} ended with status {self.process.returncode}: {self.log()}")
 
     def stop(self):
-        self.running.remove(self)
+        if self in self.running:
+            self.running.remove(self)
         self.process.terminate()
         try:
             self.process.wait(STOPS_WITHIN_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def remove(self):
+        """Stops it and removes what it stored."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def free_port():

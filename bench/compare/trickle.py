@@ -18,7 +18,11 @@ class Trickle:
     def __init__(self, layers, bytes_per_second):
         self.digests = [f"sha256:{hashlib.sha256(b'%d' % number).hexdigest()}" for number in range(layers)]
         layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": BLOB_BYTES}
-        config = {"mediaType": "application/vnd.oci.empty.v1+json", "size": 2, "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}"}
+        config = {
+            "mediaType": "application/vnd.oci.empty.v1+json",
+            "size": 2,
+            "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}",
+        }
         content = {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,

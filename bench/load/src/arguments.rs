@@ -43,6 +43,12 @@ impl Arguments {
         if self.options.contains_key(name) { self.number(name).map(Some) } else { Ok(None) }
     }
 
+    /// Numbers with commas between them, or none.
+    pub(crate) fn numbers<N: FromStr>(&self, name: &'static str) -> Result<Vec<N>, Error> {
+        let words = self.text_or(name, "").split(',').filter(|word| !word.is_empty());
+        words.map(|word| word.parse().map_err(|_| Error::Option { name, wanted: "whole numbers" })).collect()
+    }
+
     /// The text, or what holds without it.
     pub(crate) fn text_or<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
         self.options.get(name).map_or(default, String::as_str)

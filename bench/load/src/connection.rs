@@ -1,8 +1,9 @@
-//! One kept-alive HTTP/1.1 connection that reads answers without keeping them.
+//! One kept-alive HTTP/1.1 connection that waits for its answers: for pushes and lists, where the client has to know
+//! what it was told.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Error;
 
@@ -22,6 +23,8 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
     /// The bytes of the buffer that were received and not used.
     unused: std::ops::Range<usize>,
+    /// Where the bodies go while somebody wants them.
+    kept: Option<Vec<u8>>,
 }
 
 /// What is sent.
@@ -43,14 +46,14 @@ pub(crate) enum Body<'a> {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,
-    pub(crate) body_bytes: u64,
-    /// From the request to the first byte of the body, or to the end of the head when there is no body.
-    pub(crate) first_byte: Duration,
+    /// Where the next page of a list is.
+    pub(crate) next: Option<String>,
 }
 
 struct Head {
     status: u16,
     location: Option<String>,
+    next: Option<String>,
     length: Option<u64>,
     is_chunked: bool,
 }
@@ -63,6 +66,14 @@ impl Request<'_> {
             return Ok(answer);
         }
         Err(Error::Status { request: self.to_string(), found: answer.status, expected })
+    }
+
+    /// The same, with the body.
+    pub(crate) fn expect_body(&self, connection: &mut Connection, expected: u16) -> Result<(Answer, Vec<u8>), Error> {
+        connection.kept = Some(Vec::new());
+        let answer = self.expect(connection, expected);
+        let body = connection.kept.take().unwrap_or_default();
+        answer.map(|answer| (answer, body))
     }
 }
 
@@ -77,26 +88,21 @@ impl Connection {
         let stream = TcpStream::connect(address).map_err(Error::socket("connect"))?;
         stream.set_nodelay(true).map_err(Error::socket("set an option"))?;
         stream.set_read_timeout(Some(SILENCE)).map_err(Error::socket("set an option"))?;
-        Ok(Self { stream, host: address.to_owned(), buffer: vec![0; BUFFER_BYTES], unused: 0..0 })
+        Ok(Self { stream, host: address.to_owned(), buffer: vec![0; BUFFER_BYTES], unused: 0..0, kept: None })
     }
 
     /// Sends a request and reads the whole answer.
     pub(crate) fn exchange(&mut self, request: &Request<'_>) -> Result<Answer, Error> {
-        let begun = Instant::now();
         self.send(request).map_err(Error::socket("send"))?;
         let head = self.head()?;
         let has_body = request.method != "HEAD" && head.status != 204 && head.status != 304;
-        if has_body && self.unused.is_empty() && (head.is_chunked || head.length.is_some_and(|length| length > 0)) {
-            self.fill()?;
-        }
-        let first_byte = begun.elapsed();
-        let body_bytes = match (has_body, head.is_chunked, head.length) {
-            (false, ..) => 0,
-            (true, true, _) => self.skip_chunks()?,
-            (true, false, Some(length)) => self.skip(length).map(|()| length)?,
+        match (has_body, head.is_chunked, head.length) {
+            (false, ..) => {}
+            (true, true, _) => self.read_chunks()?,
+            (true, false, Some(length)) => self.read(length)?,
             (true, false, None) => return Err(Error::Answer { what: "a body without a length" }),
-        };
-        Ok(Answer { status: head.status, location: head.location, body_bytes, first_byte })
+        }
+        Ok(Answer { status: head.status, location: head.location, next: head.next })
     }
 
     fn send(&mut self, request: &Request<'_>) -> io::Result<()> {
@@ -110,12 +116,17 @@ impl Connection {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}{framing}\r\n", self.host);
         match body {
             Body::None => self.stream.write_all(head.as_bytes()),
-            Body::Whole(bytes) => write_both(&mut self.stream, head.as_bytes(), bytes),
+            Body::Whole(bytes) => {
+                write_all(&mut self.stream, &mut [IoSlice::new(head.as_bytes()), IoSlice::new(bytes)])
+            }
             Body::Chunked(bytes) => {
                 self.stream.write_all(head.as_bytes())?;
                 for chunk in bytes.chunks(CHUNK_BYTES) {
-                    let framed = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
-                    self.stream.write_all(&framed)?;
+                    let size = format!("{:x}\r\n", chunk.len());
+                    write_all(
+                        &mut self.stream,
+                        &mut [IoSlice::new(size.as_bytes()), IoSlice::new(chunk), IoSlice::new(b"\r\n")],
+                    )?;
                 }
                 self.stream.write_all(b"0\r\n\r\n")
             }
@@ -123,7 +134,7 @@ impl Connection {
     }
 
     fn head(&mut self) -> Result<Head, Error> {
-        let mut head = Head { status: 0, location: None, length: None, is_chunked: false };
+        let mut head = Head { status: 0, location: None, next: None, length: None, is_chunked: false };
         let first = self.line()?;
         head.status =
             first.get(9..12).and_then(|digits| digits.parse().ok()).ok_or(Error::Answer { what: "the status" })?;
@@ -140,28 +151,33 @@ impl Connection {
                 head.is_chunked = value.eq_ignore_ascii_case("chunked");
             } else if name.eq_ignore_ascii_case("location") {
                 head.location = Some(value.to_owned());
+            } else if name.eq_ignore_ascii_case("link") {
+                // `</v2/…>; rel="next"`: registries send no other link.
+                head.next =
+                    value.strip_prefix('<').and_then(|rest| rest.split_once('>')).map(|(path, _)| path.to_owned());
             }
         }
     }
 
-    fn skip_chunks(&mut self) -> Result<u64, Error> {
-        let mut total = 0;
+    fn read_chunks(&mut self) -> Result<(), Error> {
         loop {
             let line = self.line()?;
             let size = u64::from_str_radix(line.trim(), 16).map_err(|_| Error::Answer { what: "a chunk" })?;
-            self.skip(size)?;
-            total += size;
+            self.read(size)?;
             self.line()?;
             if size == 0 {
-                return Ok(total);
+                return Ok(());
             }
         }
     }
 
-    /// Reads over `length` bytes.
-    fn skip(&mut self, mut length: u64) -> Result<(), Error> {
+    /// Reads `length` bytes of a body.
+    fn read(&mut self, mut length: u64) -> Result<(), Error> {
         loop {
             let usable = self.unused.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+            if let Some(kept) = &mut self.kept {
+                kept.extend_from_slice(&self.buffer[self.unused.start..][..usable]);
+            }
             self.unused.start += usable;
             length -= usable as u64;
             if length == 0 {
@@ -196,11 +212,11 @@ impl Connection {
     }
 }
 
-/// Head and body together, so that a small request is one packet.
-fn write_both(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
-    let written = stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)])?;
-    if let Some(rest) = head.get(written..) {
-        stream.write_all(rest)?;
+/// All parts together, so that a small request is one packet, and none of them is copied.
+fn write_all(stream: &mut TcpStream, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !parts.is_empty() {
+        let written = stream.write_vectored(parts)?;
+        IoSlice::advance_slices(&mut parts, written);
     }
-    stream.write_all(&body[written.saturating_sub(head.len())..])
+    Ok(())
 }

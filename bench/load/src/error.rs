@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// There is no such command.
-    #[error("{found:?} is no command: pull, push, images or tags")]
+    #[error("{found:?} is no command: pull, push, images, tags or list")]
     Command { found: String },
     /// An option is missing or cannot be read.
     #[error("--{name} needs {wanted}")]
@@ -20,9 +20,15 @@ pub(crate) enum Error {
     /// The answer was not the one that the work is about.
     #[error("{request}: status {found}, expected {expected}")]
     Status { request: String, found: u16, expected: u16 },
-    /// The body had another length.
-    #[error("{request}: a body of {found} bytes, expected {expected}")]
+    /// The same, where all requests are the same.
+    #[error("the server answered {line:?}")]
+    Refused { line: String },
+    /// The bodies had another length.
+    #[error("{request}: bodies of {found} bytes, expected {expected}")]
     Length { request: String, found: u64, expected: u64 },
+    /// The list had another length.
+    #[error("{found} tags listed, expected {expected}")]
+    Tags { found: usize, expected: usize },
     /// The server's share of the processor could not be read.
     #[error("the processor time of process {pid}: {source}")]
     Processor { pid: u32, source: io::Error },

@@ -19,15 +19,15 @@ struct Image {
     manifest: Content,
 }
 
-/// Pushes `--count` images that share nothing, each to a repository of its own (`prefix-0` and so on), as clients do: ask
-/// for each blob, push it, push the manifest as `latest`.
+/// Pushes `--count` images that share nothing, each to a repository of its own (`prefix-0` and so on), as clients do:
+/// ask for each blob, push it, push the manifest as `latest`.
 pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
-    let (address, prefix) = (arguments.text("address")?, arguments.text("prefix")?);
+    let prefix = arguments.text("prefix")?;
     let count: usize = arguments.number("count")?;
     let (size, seed): (usize, u64) = (arguments.number("layer-size")?, arguments.number("seed")?);
     let images: Vec<Image> = (0..count as u64).map(|number| Image::new(size, (seed << 20) + number)).collect();
     let next = AtomicUsize::new(0);
-    let done = workers::run(address, arguments.number("connections")?, arguments.optional("pid")?, |connection| {
+    let done = workers::run(arguments, arguments.number("connections")?, |connection, _| {
         let mut took = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -38,37 +38,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
         }
     })?;
     let took: Vec<Duration> = done.results.into_iter().flatten().collect();
-    Ok(json!({
+    Ok(done.used.with(json!({
         "images": took.len(),
-        "seconds": done.elapsed.as_secs_f64(),
-        "processor_seconds": done.processor.map(|used| used.as_secs_f64()),
         "image_ms": summary::latencies(took),
         "layers": images.iter().map(|image| &*image.layer.digest).collect::<Vec<_>>(),
-    }))
+    })))
 }
 
-/// Pushes one image and gives its manifest `--count` tags, `tag-0000` and so on.
+/// Pushes one image and gives its manifest `--count` tags, `tag-0000000` and so on.
 pub(crate) fn run_tags(arguments: &Arguments) -> Result<Value, Error> {
     let (address, repository) = (arguments.text("address")?, arguments.text("repository")?);
     let count: usize = arguments.number("count")?;
-    let image = Image::new(4096, 1);
+    // Numbers that are not taken yet, and a manifest that is in the repository only once.
+    let (from, seed) = (arguments.optional("from")?.unwrap_or(0), arguments.optional("seed")?.unwrap_or(1));
+    let image = Image::new(4096, seed);
     let mut first = Connection::open(address)?;
     image.push(&mut first, repository)?;
     let next = AtomicUsize::new(0);
-    let done = workers::run(address, arguments.number("connections")?, None, |connection| {
+    let done = workers::run(arguments, arguments.number("connections")?, |connection, _| {
+        let mut took = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {
-                return Ok(());
+                return Ok(took);
             }
-            put_manifest(connection, repository, &format!("tag-{number:04}"), &image.manifest)?;
+            let (begun, tag) = (Instant::now(), format!("tag-{:07}", from + number));
+            put_manifest(connection, repository, &tag, &image.manifest)?;
+            took.push(begun.elapsed());
         }
     })?;
-    Ok(json!({
+    let took: Vec<Duration> = done.results.into_iter().flatten().collect();
+    Ok(done.used.with(json!({
         "tags": count,
-        "seconds": done.elapsed.as_secs_f64(),
-        "manifest_bytes": image.manifest.bytes.len(),
-    }))
+        "tag_ms": summary::latencies(took),
+        "digest": image.manifest.digest,
+        "layer": image.layer.digest,
+    })))
 }
 
 impl Image {

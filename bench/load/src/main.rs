@@ -1,20 +1,29 @@
 //! Puts a registry under load and prints one line of JSON that says how long it took.
 //!
-//! Made to cost little itself, because it shares the machine with what it measures: blocking sockets, one thread for each
-//! connection, large reads into one buffer that stays in the processor's cache. Content and digests are made before the clock starts.
+//! Made to cost little itself, because it shares the machine with what it measures, and to say what it cost. What is
+//! only read is discarded in the kernel, and one thread (or `--threads`) serves all connections; what is pushed has a
+//! thread for each connection, and content and digests are made before the clock starts.
 //!
 //! ```text
-//! load pull   --address HOST:PORT --path PATH --size BYTES --connections N --requests N | --seconds N  [--method HEAD] [--authorization VALUE] [--pid PID]
-//! load push   --address HOST:PORT --repository NAME --size BYTES --seed N --way whole|chunked  [--pid PID]
-//! load images --address HOST:PORT --prefix NAME --count N --connections N --layer-size BYTES --seed N  [--pid PID]
-//! load tags   --address HOST:PORT --repository NAME --count N --connections N
+//! load pull   --address HOST:PORT --path PATH --connections N --requests N | --seconds N  [--size BYTES]
+//!             [--method HEAD] [--spread N: for {} in the path] [--threads N] [--authorization VALUE]
+//! load push   --address HOST:PORT --repository NAME --size BYTES --seed N --way whole|chunked  [--parallel N]
+//!             [--seconds N]
+//! load images --address HOST:PORT --prefix NAME --count N --connections N --layer-size BYTES --seed N
+//! load tags   --address HOST:PORT --repository NAME --count N --connections N  [--from N] [--seed N]
+//! load list   --address HOST:PORT --repository NAME --page N --count N  [--times N] [--last TAG] [--pages N]
+//!
+//! all:        [--pid PID,PID…: the server's processes]
 //! ```
 
 mod arguments;
+mod channel;
 mod connection;
 mod content;
 mod error;
 mod images;
+mod list;
+mod poll;
 mod pull;
 mod push;
 mod summary;
@@ -45,6 +54,7 @@ fn run() -> Result<serde_json::Value, Error> {
         "push" => push::run(&arguments),
         "images" => images::run(&arguments),
         "tags" => images::run_tags(&arguments),
+        "list" => list::run(&arguments),
         other => Err(Error::Command { found: other.to_owned() }),
     }
 }

@@ -1,4 +1,6 @@
-//! A blob, pushed in one of the two ways that clients have.
+//! Blobs, pushed in one of the two ways that clients have.
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -17,23 +19,34 @@ pub(crate) enum Way {
     Chunked,
 }
 
-/// Pushes one new blob.
+/// Pushes new blobs, `--parallel` at once; with `--seconds`, the same ones again and again, until the time is over.
 pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
-    let (address, repository) = (arguments.text("address")?, arguments.text("repository")?);
+    let repository = arguments.text("repository")?;
     let way = match arguments.text("way")? {
         "whole" => Way::Whole,
         "chunked" => Way::Chunked,
         _ => return Err(Error::Option { name: "way", wanted: "whole or chunked" }),
     };
-    let content = Content::random(arguments.number("size")?, arguments.number("seed")?);
-    let pid = arguments.optional("pid")?;
-    let done = workers::run(address, 1, pid, |connection| push(connection, repository, &content, way))?;
-    Ok(json!({
-        "digest": content.digest,
-        "bytes": content.bytes.len(),
-        "seconds": done.elapsed.as_secs_f64(),
-        "processor_seconds": done.processor.map(|used| used.as_secs_f64()),
-    }))
+    let (size, seed): (usize, u64) = (arguments.number("size")?, arguments.number("seed")?);
+    let parallel: usize = arguments.optional("parallel")?.unwrap_or(1);
+    let contents: Vec<Content> =
+        (0..parallel as u64).map(|number| Content::random(size, (seed << 8) + number)).collect();
+    let duration = arguments.optional("seconds")?.map_or(Duration::ZERO, Duration::from_secs_f64);
+    let done = workers::run(arguments, parallel, |connection, number| {
+        let (begun, content) = (Instant::now(), &contents[number]);
+        let mut bytes = 0;
+        loop {
+            push(connection, repository, content, way)?;
+            bytes += content.bytes.len();
+            if begun.elapsed() >= duration {
+                return Ok(bytes);
+            }
+        }
+    })?;
+    Ok(done.used.with(json!({
+        "digests": contents.iter().map(|content| &*content.digest).collect::<Vec<_>>(),
+        "bytes": done.results.iter().sum::<usize>(),
+    })))
 }
 
 /// Pushes a blob.

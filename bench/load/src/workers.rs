@@ -1,48 +1,44 @@
 //! Connections that work side by side, each on its own thread, and what they took together.
 
 use std::sync::Barrier;
-use std::time::{Duration, Instant};
 
+use crate::arguments::Arguments;
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::summary::Processor;
+use crate::summary::{Meter, Used};
 
 /// What all workers did.
 pub(crate) struct Done<T> {
     pub(crate) results: Vec<T>,
     /// From the moment when all were connected to the moment when the last one was ready.
-    pub(crate) elapsed: Duration,
-    /// What the server's process used of the processor meanwhile, when it was named.
-    pub(crate) processor: Option<Duration>,
+    pub(crate) used: Used,
 }
 
-/// Opens `count` connections, lets all of them start at once, and waits for the last one.
+/// Opens `count` connections, lets all of them start at once, and waits for the last one. The work is told its worker's
+/// number.
 pub(crate) fn run<T: Send>(
-    address: &str,
+    arguments: &Arguments,
     count: usize,
-    pid: Option<u32>,
-    work: impl Fn(&mut Connection) -> Result<T, Error> + Sync,
+    work: impl Fn(&mut Connection, usize) -> Result<T, Error> + Sync,
 ) -> Result<Done<T>, Error> {
-    let ready = Barrier::new(count + 1);
+    let address = arguments.text("address")?;
+    let (ready, work) = (&Barrier::new(count + 1), &work);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..count)
-            .map(|_| {
-                scope.spawn(|| {
+            .map(|number| {
+                scope.spawn(move || {
                     let connection = Connection::open(address);
                     ready.wait();
-                    work(&mut connection?)
+                    work(&mut connection?, number)
                 })
             })
             .collect();
-        let before = pid.map(Processor::of).transpose()?;
         ready.wait();
-        let begun = Instant::now();
+        let meter = Meter::start(arguments);
         let results = workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect::<Result<Vec<T>, Error>>()?;
-        let elapsed = begun.elapsed();
-        let processor = before.map(|before| before.since()).transpose()?;
-        Ok(Done { results, elapsed, processor })
+        Ok(Done { results, used: meter?.read()? })
     })
 }
