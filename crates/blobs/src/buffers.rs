@@ -1,7 +1,7 @@
-//! The read buffers of the whole process.
+//! The large buffers of the whole process, for what is read and for what is received.
 //!
-//! Reads of large content need large buffers, and allocating one for each read means that the kernel clears its
-//! pages each time. So large buffers are lent: a [`Bytes`] made of one gives it back when its last clone is dropped.
+//! Large content needs large buffers, and allocating one for each piece of it means that the kernel clears its pages
+//! each time. So large buffers are lent: a [`Bytes`] made of one gives it back when its last clone is dropped.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::limits::{IDLE_BUFFERS_MAX, LARGE_BUFFER_BYTES, LARGE_BUFFERS_MAX, SMA
 
 static POOL: Pool = Pool::new();
 
-/// A buffer to read into, then to send.
+/// A buffer to read or to receive into, then to be sent or written.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
@@ -27,6 +27,11 @@ impl Buffer {
     /// ones are lent.
     pub(crate) fn take(wanted: usize) -> Self {
         Self::take_from(&POOL, wanted)
+    }
+
+    /// A large buffer; `None` when too many are lent.
+    pub(crate) fn take_large() -> Option<Self> {
+        POOL.lend().map(|bytes| Self { bytes, filled: LARGE_BUFFER_BYTES, pool: Some(&POOL) })
     }
 
     fn take_from(pool: &'static Pool, wanted: usize) -> Self {

@@ -1,4 +1,11 @@
 //! The one way to make a blob: bytes are staged, hashed and counted as they pass, and a commit verifies them.
+//!
+//! Three things go on side by side while a source is fast: the next batch is received ([`Ingest::absorb`]), the one
+//! before it is written ([`batch`]), and what was written is hashed ([`hashing`]). Each byte is taken through once, in
+//! order, and each stage waits for the one behind it, so that what is held in memory has a bound.
+
+mod batch;
+mod hashing;
 
 use std::sync::Arc;
 
@@ -9,9 +16,10 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use self::batch::{Waiting, write_batch};
+use self::hashing::Hashing;
 use crate::content::rehash;
 use crate::growing::{Progress, State};
-use crate::limits::{PIECE_BYTES, WAITING_BYTES_MAX, WAITING_FRAMES_MAX};
 use crate::{Error, FollowError, Growing, Parked, Stage, StageId, blocking};
 
 /// A staged write on its way to be a blob.
@@ -25,52 +33,29 @@ use crate::{Error, FollowError, Growing, Parked, Stage, StageId, blocking};
 pub struct Ingest {
     id: StageId,
     stage: Arc<dyn Stage>,
-    work: Work,
     waiting: Waiting,
+    writing: Writing,
+    hashing: Hashing,
     progress: Arc<watch::Sender<Progress>>,
     /// Whether the staged bytes are no longer this ingest's to discard.
     is_settled: bool,
 }
 
-/// The running hash, and who has it.
+/// What became of the batch before the one that waits.
 #[derive(Debug)]
-enum Work {
-    Idle(Box<Hasher>),
-    /// A batch is being written and hashed.
-    Running(JoinHandle<(Box<Hasher>, Result<(), Error>)>),
-    /// The job that had it did not come to its end.
+enum Writing {
+    Idle,
+    Running(JoinHandle<Result<(), Error>>),
+    /// The job did not come to its end: nobody knows how much it wrote.
     Lost,
-}
-
-/// Frames that were received while the batch before them was written.
-#[derive(Debug, Default)]
-struct Waiting {
-    frames: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Waiting {
-    const fn has_room(&self) -> bool {
-        self.bytes < WAITING_BYTES_MAX && self.frames.len() < WAITING_FRAMES_MAX
-    }
-
-    fn push(&mut self, mut frame: Bytes) {
-        self.bytes += frame.len();
-        while frame.len() > PIECE_BYTES {
-            self.frames.push(frame.split_to(PIECE_BYTES));
-        }
-        if !frame.is_empty() {
-            self.frames.push(frame);
-        }
-    }
 }
 
 impl Ingest {
     /// An ingest into `stage`, for the store that owns it: `offset` bytes are there, and `hasher` has taken them.
     pub fn new(id: StageId, stage: Arc<dyn Stage>, offset: u64, hasher: Hasher) -> Self {
         let progress = Arc::new(watch::Sender::new(Progress { received: offset, state: State::Growing }));
-        let work = Work::Idle(Box::new(hasher));
-        Self { id, stage, work, waiting: Waiting::default(), progress, is_settled: false }
+        let hashing = Hashing::new(hasher);
+        Self { id, stage, waiting: Waiting::default(), writing: Writing::Idle, hashing, progress, is_settled: false }
     }
 
     /// How many bytes are staged.
@@ -85,9 +70,10 @@ impl Ingest {
 
     /// Takes everything that `source` yields and returns how many bytes that was.
     ///
-    /// Bytes are written and hashed in batches while the next are received: as soon as one batch is done the next
-    /// begins with whatever has come, so that a slow source is seen by followers at once and a fast one is written in
-    /// large pieces. While [`WAITING_BYTES_MAX`] wait, nothing is taken from the source.
+    /// Bytes are written in batches while the next are received: as soon as one batch is written, and the hash is not
+    /// far behind, the next begins with whatever has come, so that a slow source is seen by followers at once and a
+    /// fast one is written in large pieces. While [`WAITING_BYTES_MAX`](crate::WAITING_BYTES_MAX) wait, nothing is
+    /// taken from the source.
     ///
     /// When it returns, with or without an error, everything received before is staged.
     ///
@@ -105,14 +91,14 @@ impl Ingest {
             tokio::select! {
                 biased;
                 // First, so that a source which always has more cannot keep what it yielded from being written.
-                done = self.finish_batch(), if self.is_running() => done.map_err(AbsorbError::Store)?,
+                done = self.advance(), if self.is_busy() => done.map_err(AbsorbError::Store)?,
                 next = source.next(), if self.waiting.has_room() => match next {
                     Some(Ok(frame)) if frame.len() as u64 > limit.saturating_sub(total) => {
                         break Err(AbsorbError::TooLarge { limit });
                     }
                     Some(Ok(frame)) => {
                         total += frame.len() as u64;
-                        self.waiting.push(frame);
+                        self.receive(frame);
                     }
                     Some(Err(error)) => break Err(AbsorbError::Source(error)),
                     None => break Ok(()),
@@ -182,34 +168,47 @@ impl Ingest {
         .await
     }
 
-    const fn is_running(&self) -> bool {
-        matches!(self.work, Work::Running(_))
+    /// Whether something that was received is not staged yet.
+    const fn is_busy(&self) -> bool {
+        !matches!(self.writing, Writing::Idle) || !self.waiting.is_empty()
     }
 
-    /// Starts to write what waits, unless the batch before it is still being written.
+    fn receive(&mut self, frame: Bytes) {
+        if self.is_busy() {
+            self.waiting.gather(frame);
+        } else {
+            // It is written at once.
+            self.waiting.push(frame);
+        }
+    }
+
+    /// Starts to write what waits, unless the batch before it is still being written or the hash is far behind.
     fn start(&mut self) {
-        if self.waiting.frames.is_empty() || !matches!(self.work, Work::Idle(_)) {
+        if self.waiting.is_empty() || !matches!(self.writing, Writing::Idle) || !self.hashing.is_near() {
             return;
         }
-        if let Work::Idle(mut hasher) = std::mem::replace(&mut self.work, Work::Lost) {
-            let (stage, progress) = (Arc::clone(&self.stage), Arc::clone(&self.progress));
-            let batch = std::mem::take(&mut self.waiting).frames;
-            self.work = Work::Running(spawn_blocking(move || {
-                let written = write_batch(stage.as_ref(), &batch, &mut hasher, &progress);
-                (hasher, written)
-            }));
-        }
+        let (stage, hashing, progress) = (Arc::clone(&self.stage), self.hashing.clone(), Arc::clone(&self.progress));
+        let batch = self.waiting.take();
+        self.writing =
+            Writing::Running(spawn_blocking(move || write_batch(stage.as_ref(), batch, &hashing, &progress)));
     }
 
-    /// Waits for the batch that is being written. Cancelled, it can be called again.
-    async fn finish_batch(&mut self) -> Result<(), Error> {
-        let Work::Running(job) = &mut self.work else { return Ok(()) };
-        let joined = job.await;
-        let Ok((hasher, written)) = joined else {
-            self.work = Work::Lost;
-            return Err(Error::Interrupted { operation: "write to the stage" });
+    /// Waits for what is in the way of the next batch: the one that is being written, or a hash that is far behind.
+    /// Cancelled, it can be called again.
+    async fn advance(&mut self) -> Result<(), Error> {
+        let joined = match &mut self.writing {
+            Writing::Idle => {
+                self.hashing.near().await;
+                return Ok(());
+            }
+            Writing::Running(job) => job.await,
+            Writing::Lost => return Err(interrupted()),
         };
-        self.work = Work::Idle(hasher);
+        let Ok(written) = joined else {
+            self.writing = Writing::Lost;
+            return Err(interrupted());
+        };
+        self.writing = Writing::Idle;
         if written.is_err() {
             // Behind a gap they would be other content.
             self.waiting = Waiting::default();
@@ -219,12 +218,10 @@ impl Ingest {
 
     /// Stages everything that was received.
     async fn drain(&mut self) -> Result<(), Error> {
-        while self.is_running() || !self.waiting.frames.is_empty() {
-            if matches!(self.work, Work::Lost) {
-                return Err(Error::Interrupted { operation: "write to the stage" });
-            }
+        self.start();
+        while self.is_busy() {
+            self.advance().await?;
             self.start();
-            self.finish_batch().await?;
         }
         Ok(())
     }
@@ -232,10 +229,7 @@ impl Ingest {
     /// The running hash of everything that was received. Without it the ingest can only be dropped.
     async fn take_hasher(&mut self) -> Result<Box<Hasher>, Error> {
         self.drain().await?;
-        match std::mem::replace(&mut self.work, Work::Lost) {
-            Work::Idle(hasher) => Ok(hasher),
-            Work::Running(_) | Work::Lost => Err(Error::Interrupted { operation: "write to the stage" }),
-        }
+        self.hashing.take().await.ok_or_else(interrupted)
     }
 
     /// Tells the followers why, and discards what is staged.
@@ -264,36 +258,8 @@ impl Drop for Ingest {
     }
 }
 
-/// Writes, hashes and shows `batch` piece by piece.
-fn write_batch(
-    stage: &dyn Stage,
-    batch: &[Bytes],
-    hasher: &mut Hasher,
-    progress: &watch::Sender<Progress>,
-) -> Result<(), Error> {
-    let mut offset = progress.borrow().received;
-    let mut rest = batch;
-    while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(piece_length(rest));
-        stage.append(offset, piece)?;
-        for frame in piece {
-            hasher.update(frame);
-            offset += frame.len() as u64;
-        }
-        progress.send_modify(|progress| progress.received = offset);
-        rest = behind;
-    }
-    Ok(())
-}
-
-/// How many of the frames make up a piece: at least one, and no more than get to [`PIECE_BYTES`].
-fn piece_length(frames: &[Bytes]) -> usize {
-    let mut bytes = 0;
-    let more = frames.iter().take_while(|frame| {
-        bytes += frame.len();
-        bytes <= PIECE_BYTES
-    });
-    more.count().max(1)
+const fn interrupted() -> Error {
+    Error::Interrupted { operation: "write to the stage" }
 }
 
 /// Why a source was not taken to its end. What came before is staged.
@@ -341,85 +307,4 @@ impl From<&CommitError> for FollowError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::mpsc::{Receiver, channel};
-    use std::sync::{Mutex, PoisonError};
-    use std::time::SystemTime;
-
-    use async_trait::async_trait;
-    use futures_util::stream;
-
-    use super::*;
-    use crate::Content;
-
-    /// A stage in memory whose first write waits to be told, and fails.
-    #[derive(Debug)]
-    struct FailsOnce {
-        staged: Arc<Staged>,
-        fail_now: Mutex<Option<Receiver<()>>>,
-    }
-
-    #[derive(Debug, Default)]
-    struct Staged(Mutex<Vec<u8>>);
-
-    impl Content for Staged {
-        fn read_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-    }
-
-    #[async_trait]
-    impl Stage for FailsOnce {
-        fn content(&self) -> Arc<dyn Content> {
-            Arc::clone(&self.staged) as Arc<dyn Content>
-        }
-
-        fn append(&self, offset: u64, frames: &[Bytes]) -> Result<(), Error> {
-            if let Some(told) = self.fail_now.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                told.recv().unwrap();
-                return Err(Error::Interrupted { operation: "write" });
-            }
-            let mut staged = self.staged.0.lock().unwrap();
-            assert_eq!(staged.len() as u64, offset);
-            staged.extend_from_slice(&frames.concat());
-            Ok(())
-        }
-
-        fn settle(&self, _offset: u64) -> Result<SystemTime, Error> {
-            Ok(SystemTime::UNIX_EPOCH)
-        }
-
-        async fn publish(&self, _digest: &Digest, _size: u64) -> Result<(), Error> {
-            Ok(())
-        }
-
-        fn discard(&self) -> Result<(), Error> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_is_written_behind_a_write_that_failed() {
-        let (tell, told) = channel();
-        let staged = Arc::new(Staged::default());
-        let stage = FailsOnce { staged: Arc::clone(&staged), fail_now: Mutex::new(Some(told)) };
-        let mut ingest = Ingest::new("fails".parse().unwrap(), Arc::new(stage), 0, Algorithm::Sha256.hasher());
-        let mut frames = ["one", "two", "three"].into_iter();
-        let source = stream::iter(std::iter::from_fn(|| {
-            let frame = frames.next();
-            if frame.is_none() {
-                // By now the others wait behind the one that is being written.
-                tell.send(()).unwrap();
-            }
-            frame.map(|frame| Ok::<_, Error>(Bytes::from(frame)))
-        }));
-        let failed = ingest.absorb(source, u64::MAX).await;
-        assert!(matches!(failed, Err(AbsorbError::Store(Error::Interrupted { .. }))), "{failed:?}");
-        assert_eq!(ingest.offset(), 0);
-        let again = stream::iter([Ok::<_, Error>(Bytes::from("onetwothree"))]);
-        assert_eq!(ingest.absorb(again, u64::MAX).await.unwrap(), 11);
-        ingest.commit(&Algorithm::Sha256.digest(b"onetwothree")).await.unwrap();
-        assert_eq!(*staged.0.lock().unwrap(), b"onetwothree");
-    }
-}
+mod tests;

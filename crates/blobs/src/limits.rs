@@ -4,29 +4,34 @@
 pub const STAGE_ID_LENGTH_MAX: usize = 64;
 
 /// Bytes that wait in an [`Ingest`](crate::Ingest) while the batch before them is written. At the limit nothing more
-/// is taken from the source until that batch is done, so an ingest holds about twice this.
+/// is taken from the source until that batch is done, so an ingest holds about twice this, and what is being hashed.
 pub const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// Frames that wait in an ingest, so that a source of one-byte frames cannot fill the memory with their bookkeeping.
 /// At the limit the ingest waits as for [`WAITING_BYTES_MAX`]. It is also the most that one vectored write may take.
 pub(crate) const WAITING_FRAMES_MAX: usize = 1024;
 
-/// Bytes that are written, then hashed while they are still in the processor's cache, then shown to followers.
-/// Larger batches are cut into such pieces.
-pub(crate) const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are written at once, and then hashed while they are still in the processor's cache. Larger batches are cut
+/// into such pieces.
+pub(crate) const PIECE_BYTES: usize = LARGE_BUFFER_BYTES;
+
+/// Pieces that may wait to be hashed when the next batch is begun to be written; with more of them it waits as well. One
+/// is enough: it is hashed in the time that the first piece of the batch takes to be written.
+pub(crate) const PIECES_BEHIND_MAX: usize = 1;
 
 /// Bytes of a growing file after which the kernel is asked to write them to the disk, so that the sync of a commit
 /// finds little left to do.
 pub(crate) const WRITE_BEHIND_BYTES: u64 = 8 << 20;
 
-/// Bytes of a large read buffer.
+/// Bytes of a large buffer.
 pub(crate) const LARGE_BUFFER_BYTES: usize = 256 << 10;
 
-/// Large read buffers in use in the whole process. Beyond, reads go on through small buffers without read-ahead:
-/// slower, but nobody waits for the buffer of a slow reader, and 10,000 readers cost 320 MiB.
+/// Large buffers in use in the whole process. Beyond, reads go on through small buffers without read-ahead: slower, but
+/// nobody waits for the buffer of a slow reader, and 10,000 readers cost 320 MiB. What is received is then written in
+/// the memory that it was received in.
 pub(crate) const LARGE_BUFFERS_MAX: usize = 128;
 
-/// Large read buffers that are kept for the next read when nobody uses them. More are given back to the allocator.
+/// Large buffers that are kept for the next use when nobody has them. More are given back to the allocator.
 pub(crate) const IDLE_BUFFERS_MAX: usize = 32;
 
 /// Bytes of a small read buffer. Reads of no more than this never take a large one.

@@ -55,6 +55,7 @@ macro_rules! blob_store_suite {
             a_failing_source_keeps_what_came_before
             what_a_stalled_source_sent_is_written
             a_cancelled_absorb_loses_nothing
+            a_fast_transfer_is_taken_up_where_it_was_cut_off
             frames_of_every_size_arrive_in_order
             large_transfers_wait_for_the_disk_and_not_in_memory
             followers_read_the_same_bytes_at_their_own_pace

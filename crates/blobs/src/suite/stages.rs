@@ -179,6 +179,29 @@ pub async fn a_cancelled_absorb_loses_nothing(store: &dyn BlobStore) {
     assert_eq!(read(store, &sha256(&bytes)).await, bytes);
 }
 
+/// Cut off at full speed, with bytes waiting, being written and being hashed: it goes on where it was.
+pub async fn a_fast_transfer_is_taken_up_where_it_was_cut_off(store: &dyn BlobStore) {
+    let bytes = content("cut off", 6_000_000);
+    let digest = sha256(&bytes);
+    let mut ingest = store.begin(&stage("cut-off"), Algorithm::Sha256).await.unwrap();
+    for reached in [1_500_000, 3_000_000, 4_500_000] {
+        let growing = ingest.growing();
+        let rest = bytes.slice(usize::try_from(ingest.offset()).unwrap()..);
+        let source = frames(&rest, 50_000).chain(stream::pending());
+        tokio::select! {
+            ended = ingest.absorb(source, u64::MAX) => panic!("the source never ends: {ended:?}"),
+            reached = growing.wait_for(reached) => reached.unwrap(),
+        }
+        let parked = ingest.park().await.unwrap();
+        assert!(parked.offset() > reached);
+        ingest = store.resume(&stage("cut-off"), Algorithm::Sha256, Some(parked)).await.unwrap().unwrap();
+    }
+    let rest = bytes.slice(usize::try_from(ingest.offset()).unwrap()..);
+    ingest.absorb(frames(&rest, 50_000), u64::MAX).await.unwrap();
+    ingest.commit(&digest).await.unwrap();
+    assert_eq!(read(store, &digest).await, bytes);
+}
+
 /// Single bytes, empty frames, and frames larger than every buffer.
 pub async fn frames_of_every_size_arrive_in_order(store: &dyn BlobStore) {
     let bytes = content("frames", 6_000_000);
