@@ -60,7 +60,7 @@ impl Writer {
         let counts = Arc::new(Counts::default());
         let thread_counts = Arc::clone(&counts);
         let thread = thread::Builder::new().name("metadata-writer".to_owned()).spawn(move || {
-            Thread { connection, jobs, counts: thread_counts, commits: Lasts::ThroughPowerLoss }.run()
+            Thread { connection, jobs, counts: thread_counts, commits: Lasts::ThroughPowerLoss }.run();
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread), wait_max, counts })
     }

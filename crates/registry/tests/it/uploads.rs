@@ -57,7 +57,7 @@ async fn b3_an_upload_that_is_being_written_to_tells_strangers_nothing() {
     let body = futures_util::StreamExt::boxed(futures_util::stream::unfold(body, |mut body| async move {
         let mut buffer = [0; 64];
         let length = tokio::io::AsyncReadExt::read(&mut body, &mut buffer).await.unwrap();
-        (length > 0).then(|| (Ok(bytes::Bytes::copy_from_slice(&buffer[..length])), body))
+        (length > 0).then(|| (Ok(Bytes::copy_from_slice(&buffer[..length])), body))
     }));
     let writing = alice.append_to_upload(upload.id.as_str(), Chunk::default(), body);
     let strangers = async {
