@@ -7,6 +7,10 @@ pub const STAGE_ID_LENGTH_MAX: usize = 64;
 /// is taken from the source until that batch is done, so an ingest holds about twice this, and what is being hashed.
 pub const WAITING_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a [`Whole`](crate::Whole). What is larger goes through an [`Ingest`](crate::Ingest). So much is hashed in 20 to 200
+/// microseconds, during which its thread of the runtime does nothing else.
+pub const WHOLE_BYTES_MAX: u64 = 32 << 10;
+
 /// Frames that wait in an ingest, so that a source of one-byte frames cannot fill the memory with their bookkeeping.
 /// At the limit the ingest waits as for [`WAITING_BYTES_MAX`]. It is also the most that one vectored write may take.
 pub(crate) const WAITING_FRAMES_MAX: usize = 1024;

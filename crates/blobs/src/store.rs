@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use entrepot_oci::{Algorithm, Digest};
 
-use crate::{BlobReader, Error, Ingest, StageId};
+use crate::{BlobReader, Error, Ingest, StageId, Whole};
 
-/// Content-addressed bytes: written once through an [`Ingest`], then immutable until deleted.
+/// Content-addressed bytes: written once, through an [`Ingest`] or as a [`Whole`], then immutable until deleted.
 ///
 /// The contract, which `suite` checks for every store:
 ///
-/// - **Only a commit makes a blob.** What is visible under a digest is whole and verified; once [`Ingest::commit`]
-///   has returned `Ok` every call sees it, also after a crash or a loss of power. Shortly before that it may be
+/// - **Only a commit makes a blob.** What is visible under a digest is whole and verified; once [`Ingest::commit`], or
+///   [`put`](Self::put), has returned `Ok` every call sees it, also after a crash or a loss of power. Shortly before that it may be
 ///   seen already without being durable: whoever tells others that it is here relies on the commit, not on a look.
 /// - **Idempotent.** Committing content that is already here succeeds and changes nothing that a reader can see;
 ///   where the stored copy has another size than the verified one (a damaged file), the new copy takes its place.
@@ -41,6 +41,10 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
         algorithm: Algorithm,
         parked: Option<crate::Parked>,
     ) -> Result<Option<Ingest>, Error>;
+
+    /// Makes verified content a blob, as the commit of an ingest does: durable when this returns. Nothing is left of it after an
+    /// error, or when the process ends before, but what [`staged`](Self::staged) lists.
+    async fn put(&self, content: Whole) -> Result<(), Error>;
 
     /// The size of a blob in bytes, or `None` when it is not here.
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, Error>;

@@ -180,7 +180,7 @@ impl MetadataStore for SqliteStore {
 
     async fn create_upload(&self, upload: &UploadRow, open_max: usize) -> Result<(), Error> {
         let upload = upload.clone();
-        self.writer.write(move |connection| uploads::create(connection, &upload, open_max)).await
+        self.writer.write_unsynced(move |connection| uploads::create(connection, &upload, open_max)).await
     }
 
     async fn upload(&self, id: &UploadId) -> Result<Option<UploadRow>, Error> {
@@ -189,12 +189,12 @@ impl MetadataStore for SqliteStore {
 
     async fn touch_upload(&self, id: &UploadId, now: Timestamp) -> Result<bool, Error> {
         let id = id.clone();
-        self.writer.write(move |connection| uploads::touch(connection, &id, now)).await
+        self.writer.write_unsynced(move |connection| uploads::touch(connection, &id, now)).await
     }
 
     async fn delete_upload(&self, id: &UploadId) -> Result<bool, Error> {
         let id = id.clone();
-        self.writer.write(move |connection| uploads::delete(connection, &id)).await
+        self.writer.write_unsynced(move |connection| uploads::delete(connection, &id)).await
     }
 
     async fn finish_upload(

@@ -3,6 +3,9 @@
 //! A commit is a sync of the disk. Writes that arrive while one is under way wait in a queue; the next commit takes them all.
 //! Each runs in a savepoint of its own, so one that fails takes nothing of its neighbours with it, and none is
 //! answered before the commit that carries it.
+//!
+//! Some writes say little that a loss of power would not make void anyway. When a group is made of such only, its commit is in the
+//! log before they are answered, where the end of the process cannot harm it, and is synced with the next one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,9 +59,9 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
         let counts = Arc::new(Counts::default());
         let thread_counts = Arc::clone(&counts);
-        let thread = thread::Builder::new()
-            .name("metadata-writer".to_owned())
-            .spawn(move || Thread { connection, jobs, counts: thread_counts }.run())?;
+        let thread = thread::Builder::new().name("metadata-writer".to_owned()).spawn(move || {
+            Thread { connection, jobs, counts: thread_counts, commits: Lasts::ThroughPowerLoss }.run();
+        })?;
         Ok(Self { queue: Some(queue), thread: Some(thread), wait_max, counts })
     }
 
@@ -70,11 +73,28 @@ impl Writer {
         T: Send + 'static,
         Operation: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
+        self.queue(Lasts::ThroughPowerLoss, operation).await
+    }
+
+    /// The same for what a loss of power may take, as long as nothing that was written after it is kept.
+    pub(crate) async fn write_unsynced<T, Operation>(&self, operation: Operation) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Operation: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.queue(Lasts::ThroughRestarts, operation).await
+    }
+
+    async fn queue<T, Operation>(&self, lasts: Lasts, operation: Operation) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Operation: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
         let deadline = Instant::now() + self.wait_max;
         let (reply, answer) = oneshot::channel();
         let work = Box::new(Write { operation: Some(operation), result: None, reply });
         let queue = self.queue.as_ref().ok_or_else(thread_ended)?;
-        match tokio::time::timeout_at(deadline.into(), queue.send(Job { deadline, work })).await {
+        match tokio::time::timeout_at(deadline.into(), queue.send(Job { deadline, lasts, work })).await {
             Ok(Ok(())) => answer.await.unwrap_or_else(|_| Err(thread_ended())),
             Ok(Err(_closed)) => Err(thread_ended()),
             Err(_elapsed) => Err(Error::Unavailable(Box::new(NotTried::QueueFull(self.wait_max)))),
@@ -114,7 +134,17 @@ fn thread_ended() -> Error {
 struct Job {
     /// When it has waited long enough for a lock.
     deadline: Instant,
+    lasts: Lasts,
     work: Box<dyn Work>,
+}
+
+/// What an answered write withstands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    /// Whatever happens to the machine: it was synced.
+    ThroughPowerLoss,
+    /// Whatever happens to the process: the kernel has it.
+    ThroughRestarts,
 }
 
 /// A write without its types.
@@ -166,6 +196,8 @@ struct Thread {
     connection: Connection,
     jobs: mpsc::Receiver<Job>,
     counts: Arc<Counts>,
+    /// What the connection makes of a commit now.
+    commits: Lasts,
 }
 
 impl Thread {
@@ -204,7 +236,7 @@ impl Thread {
 
     /// Runs, commits and answers a group. What is left in it afterwards has not been tried and has time to wait on.
     fn write_group(&mut self, group: &mut Vec<Job>) {
-        match self.begin(group) {
+        match self.set_commits(group).and_then(|()| self.begin(group)) {
             Ok(()) => {}
             Err(error) if failure::is_busy(&error) => return give_up_late(group, &Arc::new(error)),
             Err(error) => return fail_all(group, &Arc::new(error)),
@@ -217,6 +249,26 @@ impl Thread {
                 fail_all(group, &error);
             }
         }
+    }
+
+    /// Has the commit of the group synced when one of its writes needs that.
+    ///
+    /// `NORMAL` leaves out the sync of the log at a commit and no other: a checkpoint syncs the log before it copies from it, and
+    /// a later commit with `FULL` syncs all of the log. What is lost with the power is the end of the log, never a part before it:
+    /// <https://sqlite.org/pragma.html#pragma_synchronous>.
+    fn set_commits(&mut self, group: &[Job]) -> rusqlite::Result<()> {
+        let must_sync = group.iter().any(|job| job.lasts == Lasts::ThroughPowerLoss);
+        let (commits, sql) = if must_sync {
+            (Lasts::ThroughPowerLoss, "PRAGMA synchronous = FULL")
+        } else {
+            (Lasts::ThroughRestarts, "PRAGMA synchronous = NORMAL")
+        };
+        if self.commits != commits {
+            // Never from the cache of statements: this pragma works when it is compiled, not when it is run.
+            self.connection.execute_batch(sql)?;
+            self.commits = commits;
+        }
+        Ok(())
     }
 
     /// Takes the write lock, waiting for other processes as long as the first to give up can wait.

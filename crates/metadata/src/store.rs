@@ -16,7 +16,8 @@ use crate::{
 /// The contract, which `suite` checks for every store:
 ///
 /// - **One call is one transaction.** It happens whole or not at all; once it returned `Ok` for a write it is durable, also after
-///   a loss of power, and every later call sees it.
+///   a loss of power, and every later call sees it. What only says that an upload session is there, went on or was given up
+///   outlives the process; a loss of power may take it, as it takes staged bytes, but never without everything that came after it.
 /// - **Content belongs to its repository.** Every look-up names the repository; what is known in another one only is absent.
 /// - **Absence is not an error and an outage is not an absence.** `None`, `false` and empty lists mean that the store is
 ///   sure; whatever it could not find out is an [`Error`].

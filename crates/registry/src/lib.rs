@@ -47,6 +47,7 @@ mod upload;
 mod upstream_metrics;
 mod usage;
 mod warm;
+mod whole;
 
 pub use actor::{Actor, Named, Readable};
 pub use cache::{CachePin, CacheStats, CachedEntry, CachedEntryKey, EvictedEntry, EvictionOrder, EvictionReport};

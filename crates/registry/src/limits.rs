@@ -41,7 +41,8 @@ pub(crate) const MOUNT_SOURCES_MAX: usize = 8;
 /// is as if there were none, and the client uploads. Few enough for nobody to see from the time that there were any.
 pub(crate) const MOUNT_HOLDERS_MAX: usize = 256;
 
-/// The most interrupted uploads whose running hash is kept in memory; others hash their bytes again when they go on.
+/// The most interrupted and just begun uploads that are known in memory, with their running hash; others hash their bytes again when
+/// they go on.
 pub(crate) const PARKED_UPLOADS_MAX: usize = 4096;
 
 /// How far behind the wanted byte a fill may be for a range to wait for it. Farther ranges are asked of the upstream.

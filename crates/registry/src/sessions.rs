@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 
 use crate::limits::PARKED_UPLOADS_MAX;
 
-/// Sessions by id. A session that is not in here is idle, and its hash is recomputed when it goes on.
+/// Sessions by id. A session that is not in here is idle, and its hash is recomputed when it goes on. One that is in here has its
+/// row: whoever ends a session claims it first.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     by_id: Mutex<HashMap<UploadId, Session>>,
@@ -23,8 +24,19 @@ enum Session {
     Opening,
     /// A request is writing to it, for as long as its client likes.
     Writing(Growing),
-    /// Nobody has it; here is the running hash.
-    Idle(Box<Parked>),
+    /// A request is receiving all of it at once, and keeps nothing of it before it is whole.
+    Receiving,
+    /// Nobody has it.
+    Idle(Left),
+}
+
+/// What the last request left of a session.
+#[derive(Debug)]
+enum Left {
+    /// It was begun by this process, and nothing was staged since.
+    Nothing,
+    /// Staged bytes, whose running hash is here.
+    Parked(Box<Parked>),
 }
 
 /// How far a session is.
@@ -37,14 +49,23 @@ pub(crate) enum Progress {
 }
 
 impl Sessions {
-    /// Takes the session for one request, with its running hash when that is known; `None` while another one is writing.
+    /// Notes a session that has just been begun.
+    pub(crate) fn begun(&self, id: &UploadId) {
+        let mut sessions = self.lock();
+        // Half of the room is for those who would have to hash again.
+        if sessions.len() < PARKED_UPLOADS_MAX / 2 {
+            sessions.insert(id.clone(), Session::Idle(Left::Nothing));
+        }
+    }
+
+    /// Takes the session for one request, with what is known of it; `None` while another one is writing.
     pub(crate) async fn claim(self: &Arc<Self>, id: &UploadId) -> Option<Claim> {
         self.when_opened(id, |sessions| match sessions.remove(id) {
-            Some(writing @ Session::Writing(_)) => {
-                sessions.insert(id.clone(), writing);
+            Some(taken @ (Session::Writing(_) | Session::Receiving)) => {
+                sessions.insert(id.clone(), taken);
                 None
             }
-            Some(Session::Idle(parked)) => Some(self.open(sessions, id, Some(parked))),
+            Some(Session::Idle(left)) => Some(self.open(sessions, id, Some(left))),
             Some(Session::Opening) | None => Some(self.open(sessions, id, None)),
         })
         .await
@@ -54,7 +75,8 @@ impl Sessions {
     pub(crate) async fn progress(self: &Arc<Self>, id: &UploadId) -> Progress {
         self.when_opened(id, |sessions| match sessions.get(id) {
             Some(Session::Writing(growing)) => Progress::Known(growing.received()),
-            Some(Session::Idle(parked)) => Progress::Known(parked.offset()),
+            Some(Session::Receiving | Session::Idle(Left::Nothing)) => Progress::Known(0),
+            Some(Session::Idle(Left::Parked(parked))) => Progress::Known(parked.offset()),
             Some(Session::Opening) | None => Progress::Unknown(self.open(sessions, id, None)),
         })
         .await
@@ -75,44 +97,58 @@ impl Sessions {
         }
     }
 
-    fn open(
-        self: &Arc<Self>,
-        sessions: &mut HashMap<UploadId, Session>,
-        id: &UploadId,
-        parked: Option<Box<Parked>>,
-    ) -> Claim {
+    fn open(self: &Arc<Self>, sessions: &mut HashMap<UploadId, Session>, id: &UploadId, left: Option<Left>) -> Claim {
         sessions.insert(id.clone(), Session::Opening);
-        Claim { sessions: Arc::clone(self), id: id.clone(), parked }
+        Claim { sessions: Arc::clone(self), id: id.clone(), left }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UploadId, Session>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn release(&self, id: &UploadId, parked: Option<Box<Parked>>) {
+    fn release(&self, id: &UploadId, left: Option<Left>) {
         let mut sessions = self.lock();
         let has_room = sessions.len() <= PARKED_UPLOADS_MAX;
-        match parked.filter(|_| has_room) {
-            Some(parked) => sessions.insert(id.clone(), Session::Idle(parked)),
+        match left.filter(|_| has_room) {
+            Some(left) => sessions.insert(id.clone(), Session::Idle(left)),
             None => sessions.remove(id),
         };
         self.changed.notify_waiters();
     }
 }
 
-/// The right to write to a session. Dropped, it gives the session back, with the running hash that it has then.
+/// The right to write to a session. Dropped, it gives the session back, with what is known of it then.
 #[derive(Debug)]
 pub(crate) struct Claim {
     sessions: Arc<Sessions>,
     id: UploadId,
-    parked: Option<Box<Parked>>,
+    left: Option<Left>,
 }
 
 impl Claim {
-    /// The running hash of the last request, if it is known. Whoever ends the session takes it too, or it would be kept
-    /// for nobody.
+    /// Whether this process knows the session, which so has its row.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Whether it is known that nothing is staged.
+    pub(crate) const fn is_empty(&self) -> bool {
+        matches!(self.left, Some(Left::Nothing))
+    }
+
+    /// The running hash of the last request, if it is known. Whoever ends the session, or stages something, takes it too: what
+    /// was left would be kept for nobody, or be wrong.
     pub(crate) fn take_parked(&mut self) -> Option<Parked> {
-        self.parked.take().map(|parked| *parked)
+        match self.left.take() {
+            Some(Left::Parked(parked)) => Some(*parked),
+            Some(Left::Nothing) | None => None,
+        }
+    }
+
+    /// Lets others see that the request receives all of it at once.
+    pub(crate) fn show_receiving(&self) {
+        self.sessions.lock().insert(self.id.clone(), Session::Receiving);
+        self.sessions.changed.notify_waiters();
     }
 
     /// Lets others see how far the request is.
@@ -123,12 +159,12 @@ impl Claim {
 
     /// Keeps the running hash for the next request.
     pub(crate) fn park(&mut self, parked: Parked) {
-        self.parked = Some(Box::new(parked));
+        self.left = Some(Left::Parked(Box::new(parked)));
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.sessions.release(&self.id, self.parked.take());
+        self.sessions.release(&self.id, self.left.take());
     }
 }

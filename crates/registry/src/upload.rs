@@ -7,6 +7,7 @@ use entrepot_oci::{Algorithm, ChunkRange, Digest};
 use futures_core::stream::BoxStream;
 
 use crate::metrics::Running;
+use crate::registry::Store;
 use crate::sessions::{Claim, Progress};
 use crate::{Error, Repository};
 
@@ -56,7 +57,10 @@ impl Repository {
             touched_at,
         };
         match store.metadata.create_upload(&row, self.registry.limits.uploads_per_repository_max).await {
-            Ok(()) => Ok(UploadStatus { id, received: 0 }),
+            Ok(()) => {
+                self.registry.sessions.begun(&id);
+                Ok(UploadStatus { id, received: 0 })
+            }
             Err(entrepot_metadata::Error::TooManyUploads { open }) => {
                 Err(Error::TooManyUploads { name: self.name.clone(), open })
             }
@@ -111,7 +115,11 @@ impl Repository {
     }
 
     async fn finish_session(&self, id: &str, digest: Digest, chunk: Chunk, source: Source) -> Result<(), Error> {
-        let mut session = self.open_session(id).await?;
+        let (row, claim) = self.claim_session(id).await?;
+        if let Some(length) = self.whole_length(chunk).filter(|_| claim.is_empty()) {
+            return self.finish_whole(&row, claim, digest, length, source).await;
+        }
+        let mut session = self.take_up(row, claim).await?;
         let before = session.ingest.offset();
         match session.absorb(chunk, source, self.registry.limits.blob_bytes_max).await {
             Ok(()) => self.commit_session(session, digest).await,
@@ -151,15 +159,29 @@ impl Repository {
 
     async fn push_blob_now(&self, digest: Digest, length: Option<u64>, source: Source) -> Result<(), Error> {
         let store = self.writable()?;
+        let blob = match self.whole_length(Chunk { range: None, length }) {
+            Some(length) => self.receive_whole(store, digest, length, source).await?,
+            None => self.receive_staged(store, digest, length, source).await?,
+        };
+        // The bytes are durable: a crash before the row leaves a blob that nobody holds, garbage for a collection.
+        store.metadata.link_blob(&self.name, &blob, self.registry.clock.now()).await?;
+        self.registry.metrics.blobs_pushed.inc();
+        Ok(())
+    }
+
+    async fn receive_staged(
+        &self,
+        store: &Store,
+        digest: Digest,
+        length: Option<u64>,
+        source: Source,
+    ) -> Result<BlobLink, Error> {
         let mut ingest = store.blobs.begin(&unowned_stage("blob"), digest.algorithm()).await?;
         let limit = self.registry.limits.blob_bytes_max;
         ingest.absorb(source, limit).await.map_err(|error| absorb_error(error, ingest.offset()))?;
         check_length(length, ingest.offset())?;
         let size = ingest.commit(&digest).await.map_err(commit_error)?;
-        // The bytes are durable: a crash before the row leaves a blob that nobody holds, garbage for a collection.
-        store.metadata.link_blob(&self.name, &BlobLink { digest, size }, self.registry.clock.now()).await?;
-        self.registry.metrics.blobs_pushed.inc();
-        Ok(())
+        Ok(BlobLink { digest, size })
     }
 
     /// Runs a write to its end whether or not the client stays: cut off in the middle, it would have to be cleaned up.
@@ -183,12 +205,24 @@ impl Repository {
     }
 
     async fn open_session(&self, text: &str) -> Result<Session, Error> {
-        let id = self.upload_row(text).await?.id;
-        let mut claim = self.claim(&id).await?;
-        // Looked up again: the request that had the session until now may have ended it.
+        let (row, claim) = self.claim_session(text).await?;
+        self.take_up(row, claim).await
+    }
+
+    async fn claim_session(&self, text: &str) -> Result<(UploadRow, Claim), Error> {
         let row = self.upload_row(text).await?;
+        let claim = self.claim(&row.id).await?;
+        if claim.is_known() {
+            return Ok((row, claim));
+        }
+        // Looked up again: the request that had the session until now may have ended it.
+        Ok((self.upload_row(text).await?, claim))
+    }
+
+    /// Goes on with what is staged of a session, or begins.
+    async fn take_up(&self, row: UploadRow, mut claim: Claim) -> Result<Session, Error> {
         let blobs = &self.writable()?.blobs;
-        let stage = stage_of(&id);
+        let stage = stage_of(&row.id);
         let ingest = match blobs.resume(&stage, row.algorithm, claim.take_parked()).await? {
             Some(ingest) => ingest,
             None => blobs.begin(&stage, row.algorithm).await?,
@@ -207,21 +241,45 @@ impl Repository {
 
     async fn commit_session(&self, session: Session, digest: Digest) -> Result<(), Error> {
         let Session { row, claim: _claim, ingest, _running } = session;
+        let committed = ingest.commit(&digest).await.map_err(commit_error);
+        self.close_session(&row, committed.map(|size| BlobLink { digest, size })).await
+    }
+
+    /// Receives all of a session into which nothing was written.
+    async fn finish_whole(
+        &self,
+        row: &UploadRow,
+        mut claim: Claim,
+        digest: Digest,
+        length: u64,
+        source: Source,
+    ) -> Result<(), Error> {
+        let store = self.writable()?;
+        claim.show_receiving();
+        let _running = Running::start(&self.registry.metrics.uploads_running);
+        let received = self.receive_whole(store, digest, length, source).await;
+        if matches!(received, Ok(_) | Err(Error::DigestMismatch { .. })) {
+            claim.take_parked();
+        }
+        self.close_session(row, received).await
+    }
+
+    /// Writes down what became of a session.
+    async fn close_session(&self, row: &UploadRow, outcome: Result<BlobLink, Error>) -> Result<(), Error> {
         let metadata = &self.writable()?.metadata;
-        match ingest.commit(&digest).await {
-            Ok(size) => {
+        match outcome {
+            Ok(blob) => {
                 // The bytes are durable: a crash before the row leaves a blob that nobody holds, garbage for a
                 // collection, and an empty session, which the sweep ends.
-                let blob = BlobLink { digest, size };
                 metadata.finish_upload(&row.id, &self.name, &blob, self.registry.clock.now()).await?;
                 self.registry.metrics.blobs_pushed.inc();
                 Ok(())
             }
             Err(error) => {
-                if matches!(error, CommitError::Mismatch { .. }) {
+                if matches!(error, Error::DigestMismatch { .. }) {
                     metadata.delete_upload(&row.id).await?;
                 }
-                Err(commit_error(error))
+                Err(error)
             }
         }
     }
@@ -272,7 +330,7 @@ fn stage(text: &str) -> StageId {
     text.parse().expect("a word, a hyphen and hexadecimal digits are a stage id")
 }
 
-fn check_length(announced: Option<u64>, received: u64) -> Result<(), Error> {
+pub(crate) fn check_length(announced: Option<u64>, received: u64) -> Result<(), Error> {
     match announced {
         Some(announced) if announced != received => Err(Error::SizeMismatch { announced, received }),
         _ => Ok(()),
@@ -287,7 +345,7 @@ fn absorb_error(error: AbsorbError<SourceError>, received: u64) -> Error {
     }
 }
 
-fn commit_error(error: CommitError) -> Error {
+pub(crate) fn commit_error(error: CommitError) -> Error {
     match error {
         CommitError::Mismatch { expected, actual } => Error::DigestMismatch { expected, actual },
         CommitError::Store(error) => error.into(),

@@ -20,7 +20,9 @@ use self::staging::{StagedFile, Staging};
 use self::tree::Tree;
 use crate::blocking::DroppedThere;
 use crate::content::rehash;
-use crate::{BlobReader, BlobStore, Content, Error, Ingest, Parked, Stage, StageId, Staged, adopt_copy, blocking};
+use crate::{
+    BlobReader, BlobStore, Content, Error, Ingest, Parked, Stage, StageId, Staged, Whole, adopt_copy, blocking,
+};
 
 /// Blobs as files: a folder of blobs that the reference registry can read as its own, and a folder of stages.
 ///
@@ -112,6 +114,10 @@ impl BlobStore for FilesystemStore {
         Ok(resumed.await?.map(ingest))
     }
 
+    async fn put(&self, content: Whole) -> Result<(), Error> {
+        self.run("store a blob", move |folders| folders.put(&content)).await
+    }
+
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
         if let Some(size) = self.0.tree.size_cached(digest) {
             return Ok(Some(size));
@@ -132,7 +138,7 @@ impl BlobStore for FilesystemStore {
         if let Some(local) = source.local_file() {
             let (digest, path, size) = (digest.clone(), local.path().to_owned(), source.size());
             let link =
-                move |folders: &Folders| folders.tree.publish(&digest, size, || Ok(()), |to| link(&path, to, size));
+                move |folders: &Folders| folders.tree.publish(&digest, size, || Ok(()), |(), to| link(&path, to, size));
             if self.run("link a blob", link).await? {
                 return Ok(size);
             }
@@ -178,7 +184,7 @@ impl Folders {
             }
             incoming.sync()
         };
-        let published = self.tree.publish(digest, size, prepare, |to| incoming.rename_to(to).map(|()| true));
+        let published = self.tree.publish(digest, size, prepare, |(), to| incoming.rename_to(to).map(|()| true));
         // Whatever was not renamed is not needed any more, whether the blob was here already, or was copied, or could
         // not be published. It goes last: a crash before leaves a stage for the sweep, and never less than the blob.
         for file in [&incoming, staged] {
@@ -191,6 +197,15 @@ impl Folders {
             }
         }
         published.map(|_| ())
+    }
+
+    /// All of a commit at once: nothing of it was promised to anybody before, so nothing of it is staged before.
+    fn put(&self, content: &Whole) -> Result<(), Error> {
+        // Written at once where it can be renamed from.
+        let staging = self.copies.as_ref().unwrap_or(&self.staging);
+        let prepare = || staging.write_new(content.frames());
+        self.tree.publish(content.digest(), content.size(), prepare, |file, to| file.rename_to(to).map(|()| true))?;
+        Ok(())
     }
 
     fn staged(&self) -> Result<Vec<Staged>, Error> {

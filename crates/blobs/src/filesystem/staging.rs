@@ -1,11 +1,11 @@
 //! The folder of staged files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -50,14 +50,31 @@ impl Staging {
         let _guard = lock(&self.locks, shard);
         // Not truncated but replaced: whoever still reads the earlier file must not see the bytes of this one.
         disk::remove_file(&path)?;
-        let mut created = disk::create_file(&path);
+        let file = self.create_file(shard, &path)?;
+        Ok(self.staged_file(stage, LocalFile::new(file, path)))
+    }
+
+    /// Writes all of a file, under a name that nobody else knows, and makes its bytes survive a loss of power.
+    pub(super) fn write_new(&self, frames: &[Bytes]) -> Result<NewFile, Error> {
+        let stage = StageId::unique("whole");
+        let path = self.path(&stage);
+        let file = self.create_file(shard_of(&stage), &path)?;
+        let new = NewFile { path, is_renamed: false };
+        let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+        write_all_at(&file, &mut slices, 0).map_err(|error| Error::io("write to", &new.path, error))?;
+        file.sync_data().map_err(|error| Error::io("sync", &new.path, error))?;
+        Ok(new)
+    }
+
+    /// Creates the file at `path` in a shard, and the folder of the shard when it is the first there.
+    fn create_file(&self, shard: usize, path: &Path) -> Result<File, Error> {
+        let mut created = disk::create_file(path);
         if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             let folder = self.shard_folder(shard);
             disk::create_folder(&folder).map_err(|error| Error::io("create folder", &folder, error))?;
-            created = disk::create_file(&path);
+            created = disk::create_file(path);
         }
-        let file = created.map_err(|error| Error::io("create", &path, error))?;
-        Ok(self.staged_file(stage, LocalFile::new(file, path)))
+        created.map_err(|error| Error::io("create", path, error))
     }
 
     /// Opens the file of a stage, or `None` when there is none.
@@ -99,7 +116,8 @@ impl Staging {
 
     fn staged_file(&self, stage: &StageId, local: LocalFile) -> StagedFile {
         let (locks, local) = (Arc::clone(&self.locks), Arc::new(local));
-        StagedFile { stage: stage.clone(), local, locks, flushed: AtomicU64::new(0) }
+        let (flushed, is_renamed) = (AtomicU64::new(0), AtomicBool::new(false));
+        StagedFile { stage: stage.clone(), local, locks, flushed, is_renamed }
     }
 }
 
@@ -139,6 +157,8 @@ pub(super) struct StagedFile {
     locks: Arc<[Mutex<()>]>,
     /// Up to where the kernel was asked to write to the disk.
     flushed: AtomicU64,
+    /// Whether the name of the stage was given up for another one.
+    is_renamed: AtomicBool,
 }
 
 impl StagedFile {
@@ -219,11 +239,16 @@ impl StagedFile {
     pub(super) fn rename_to(&self, to: &Path) -> Result<(), Error> {
         let _guard = lock(&self.locks, shard_of(&self.stage));
         self.ensure_held()?;
-        disk::rename(self.local.path(), to).map_err(|error| Error::io("rename a stage to", to, error))
+        disk::rename(self.local.path(), to).map_err(|error| Error::io("rename a stage to", to, error))?;
+        self.is_renamed.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes the name of the stage, when it is still this file's.
     pub(super) fn remove(&self) -> Result<(), Error> {
+        if self.is_renamed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let _guard = lock(&self.locks, shard_of(&self.stage));
         if self.has_its_name()? {
             disk::remove_file(self.local.path())?;
@@ -238,6 +263,37 @@ impl StagedFile {
             Ok(named.is_some_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino())))
         };
         look().map_err(|error| Error::io("look at", path, error))
+    }
+}
+
+/// A file whose name nobody else knows: it needs no lock, and no look at whether the name is still its own. Dropped, it is
+/// removed, unless it was given another name. Left behind by a process that was killed, it is a stage without an owner.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    is_renamed: bool,
+}
+
+impl NewFile {
+    /// Gives the file the name `to`.
+    pub(super) fn rename_to(mut self, to: &Path) -> Result<(), Error> {
+        disk::rename(&self.path, to).map_err(|error| Error::io("rename a stage to", to, error))?;
+        self.is_renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.is_renamed {
+            return;
+        }
+        if let Err(error) = disk::remove_file(&self.path) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a file that is no longer needed could not be removed: it stays until it is swept"
+            );
+        }
     }
 }
 

@@ -95,33 +95,34 @@ impl Tree {
     /// The durable publish: puts a verified file of `size` bytes in the place of `digest`, unless one of that size is
     /// there. `false` when `put` declined.
     ///
-    /// `prepare` makes the bytes durable under another name on the same file system; `put` then gives them the name
-    /// `data`, all at once. In this order a crash leaves
+    /// `prepare` makes the bytes durable under another name on the same file system; `put` then gives what it returns the
+    /// name `data`, all at once. In this order a crash leaves
     ///
     /// - before `put`: the file under its other name, which the sweep of stages finds;
     /// - after it: the whole blob, that nobody was told of, or after a loss of power perhaps nothing. Never a part.
-    pub(super) fn publish(
+    pub(super) fn publish<Prepared>(
         &self,
         digest: &Digest,
         size: u64,
-        prepare: impl FnOnce() -> Result<(), Error>,
-        put: impl FnOnce(&Path) -> Result<bool, Error>,
+        prepare: impl FnOnce() -> Result<Prepared, Error>,
+        put: impl FnOnce(Prepared, &Path) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
-        {
+        // A look first: the lock may be held by somebody who waits for a disk, and most blobs are new.
+        if self.size(digest)? == Some(size) {
             let _guard = self.lock(digest);
             if self.confirm(digest, size)? {
                 return Ok(true);
             }
         }
         // The longest part, and one that needs no lock: whoever is slower finds the other's file.
-        prepare()?;
+        let prepared = prepare()?;
         let _guard = self.lock(digest);
         if self.confirm(digest, size)? {
             return Ok(true);
         }
         let folder = self.create_folders(digest)?;
         let data = self.data(digest);
-        if !put(&data)? {
+        if !put(prepared, &data)? {
             return Ok(false);
         }
         let synced = sync_entries(&folder);
@@ -156,7 +157,9 @@ impl Tree {
     /// Whether a file of `size` bytes is in the place of `digest`. When it is, its name lasts: whoever put it there
     /// may have been killed before the folders were synced.
     fn confirm(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
-        if self.size(digest)? != Some(size) {
+        let data = self.data(digest);
+        let found = disk::present(fs::metadata(&data)).map_err(|error| Error::io("look at", &data, error))?;
+        if found.map(|found| file_size(&data, &found)).transpose()? != Some(size) {
             return Ok(false);
         }
         self.create_folders(digest).and_then(|folder| sync_entries(&folder)).map(|()| true)
@@ -165,8 +168,10 @@ impl Tree {
     /// Creates the folder of `digest`, whose own entry is left to [`sync_entries`].
     fn create_folders(&self, digest: &Digest) -> Result<PathBuf, Error> {
         let (folder, shard) = (self.blob_folder(digest), self.shard_folder(digest));
-        self.ensure_durable(&self.blobs.join(digest.algorithm().as_str()))?;
-        self.ensure_durable(&shard)?;
+        if !self.durable().contains(&shard) {
+            self.ensure_durable(&self.blobs.join(digest.algorithm().as_str()))?;
+            self.ensure_durable(&shard)?;
+        }
         disk::create_folder(&folder).map_err(|error| {
             // Whoever removed it did not ask us: the next commit creates it again.
             self.durable().remove(&shard);

@@ -10,6 +10,7 @@ mod adopt;
 mod blobs;
 mod follow;
 mod stages;
+mod whole;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use self::adopt::*;
 pub use self::blobs::*;
 pub use self::follow::*;
 pub use self::stages::*;
+pub use self::whole::*;
 use crate::{BlobStore, BlobStream, Ingest, StageId, StreamError};
 
 /// Makes a test of every case: `blob_store_suite!(make)`, where the expression `make()` is a tuple of a store and of
@@ -68,6 +70,10 @@ macro_rules! blob_store_suite {
             a_blob_from_memory_is_adopted
             a_blob_from_files_is_adopted
             a_corrupt_blob_is_not_adopted
+            what_is_put_is_a_blob
+            other_content_than_was_said_is_not_whole
+            what_is_here_can_be_put_again
+            content_that_is_put_and_committed_at_once_is_one_blob
         }
     };
     ($make:path: $($case:ident)*) => {

@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use entrepot_blobs::{AbsorbError, BlobStore, CommitError, Error, FilesystemStore, Ingest, StageId, StreamError};
+use entrepot_blobs::{
+    AbsorbError, BlobStore, CommitError, Error, FilesystemStore, Ingest, StageId, StreamError, Whole,
+};
 use entrepot_oci::{Algorithm, ByteRange, Digest};
 use futures_util::{TryStreamExt as _, stream};
 use tempfile::TempDir;
@@ -132,6 +134,50 @@ async fn a_file_of_the_wrong_size_is_replaced_by_the_next_commit() {
         assert_eq!(stored(&store, b"damaged and healed").await, digest);
         assert_eq!(fs::read(&path).unwrap(), b"damaged and healed");
     }
+}
+
+fn whole(bytes: &'static [u8]) -> Whole {
+    Whole::verify(vec![Bytes::from_static(bytes)], &Algorithm::Sha256.digest(bytes)).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_put_has_its_place_alone_and_leaves_nothing_behind() {
+    let ((store, folder), (store_elsewhere, folders)) = (beside(), elsewhere());
+    let digest = Algorithm::Sha256.digest(b"put");
+    for (store, root, staging) in [
+        (store, folder.path().join("root"), folder.path()),
+        (store_elsewhere, folders.0.path().into(), folders.1.path()),
+    ] {
+        store.put(whole(b"put")).await.unwrap();
+        assert_eq!(files(&root), [data(&root, &digest)]);
+        assert_eq!(files(&staging.join("staging")), NONE);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_the_wrong_size_is_replaced_by_what_is_put() {
+    let (store, folder) = beside();
+    let digest = stored(&store, b"whole").await;
+    fs::write(data(&folder.path().join("root"), &digest), "who").unwrap();
+    store.put(whole(b"whole")).await.unwrap();
+    assert_eq!(read(&store, &digest).await.unwrap(), b"whole");
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_in_its_place_leaves_nothing_behind() {
+    let (store, folder) = beside();
+    let content = whole(b"blocked");
+    let place = data(&folder.path().join("root"), content.digest());
+    fs::create_dir_all(&place).unwrap();
+    let failed = store.put(content.clone()).await;
+    assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+    // Now it is absent, and its folder cannot be made.
+    let shard = place.parent().unwrap().parent().unwrap();
+    fs::remove_dir_all(shard).unwrap();
+    std::os::unix::fs::symlink("nowhere", shard).unwrap();
+    let failed = store.put(content).await;
+    assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+    assert_eq!(files(&folder.path().join("staging")), NONE);
 }
 
 #[tokio::test]

@@ -318,6 +318,46 @@ async fn the_log_stays_small_and_starts_over_after_a_long_reader() {
     assert!(log_bytes(&path) <= crate::limits::LOG_BYTES_KEPT_MAX.cast_unsigned() + 4 * MEBIBYTE);
 }
 
+/// Whether the commit of the write that asks is synced.
+fn is_synced(connection: &Connection) -> Result<bool, Failure> {
+    Ok(connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))? == 2)
+}
+
+#[tokio::test]
+async fn only_a_group_of_which_nothing_must_last_is_left_unsynced() {
+    let (_folder, _path, writer) = writer(WRITE_WAIT_MAX);
+    assert!(writer.write(is_synced).await.unwrap());
+    for _ in 0..2 {
+        assert!(!writer.write_unsynced(is_synced).await.unwrap());
+    }
+    assert!(writer.write(is_synced).await.unwrap());
+
+    let hold = Hold::new(&writer).await;
+    let release = async {
+        queued(&writer, 3).await;
+        hold.release().await;
+    };
+    let (first, second, third, ()) = tokio::join!(
+        writer.write_unsynced(is_synced),
+        writer.write(is_synced),
+        writer.write_unsynced(is_synced),
+        release
+    );
+    assert_eq!((first.unwrap(), second.unwrap(), third.unwrap()), (true, true, true), "one of the group must last");
+}
+
+#[tokio::test]
+async fn an_unsynced_write_outlives_the_process() {
+    let (folder, path, writer) = writer(WRITE_WAIT_MAX);
+    writer.write_unsynced(|connection| create(connection, "kept")).await.unwrap();
+    // What a kill leaves: the file and its log as they are now.
+    let copy = folder.path().join("copy.sqlite");
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::copy(folder.path().join("metadata.sqlite-wal"), folder.path().join("copy.sqlite-wal")).unwrap();
+    drop(open::writer(&copy, WRITE_WAIT_MAX).unwrap());
+    assert_eq!(stored(&copy), ["kept"]);
+}
+
 /// A job of its own for each deadline, and the answers.
 fn jobs(deadlines: &[Instant]) -> (Vec<Job>, Vec<oneshot::Receiver<Result<(), Error>>>) {
     deadlines
@@ -325,7 +365,7 @@ fn jobs(deadlines: &[Instant]) -> (Vec<Job>, Vec<oneshot::Receiver<Result<(), Er
         .map(|deadline| {
             let (reply, answer) = oneshot::channel();
             let work = Write { operation: Some(|_: &Connection| Ok(())), result: None, reply };
-            (Job { deadline: *deadline, work: Box::new(work) }, answer)
+            (Job { deadline: *deadline, lasts: Lasts::ThroughPowerLoss, work: Box::new(work) }, answer)
         })
         .unzip()
 }
@@ -336,7 +376,7 @@ fn a_group_waits_for_a_foreign_lock_no_longer_than_its_first_deadline() {
     let path = folder.path().join("metadata.sqlite");
     let connection = open::writer(&path, WRITE_WAIT_MAX).unwrap();
     let (_queue, receiver) = mpsc::channel(1);
-    let mut thread = Thread { connection, jobs: receiver, counts: Arc::default() };
+    let mut thread = Thread { connection, jobs: receiver, counts: Arc::default(), commits: Lasts::ThroughPowerLoss };
     let foreign = Connection::open(&path).unwrap();
     foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
 

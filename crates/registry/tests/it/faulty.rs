@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use entrepot_blobs::{BlobReader, BlobStore, Content, Error, Ingest, MemoryStore, Parked, Stage, StageId, Staged};
+use entrepot_blobs::{
+    BlobReader, BlobStore, Content, Error, Ingest, MemoryStore, Parked, Stage, StageId, Staged, Whole,
+};
 use entrepot_metadata_sqlite::SqliteStore;
 use entrepot_oci::{Algorithm, ByteRange, Digest};
 use entrepot_registry::{
@@ -92,6 +94,14 @@ impl BlobStore for FaultyStore {
 
     async fn resume(&self, _: &StageId, _: Algorithm, _: Option<Parked>) -> Result<Option<Ingest>, Error> {
         Ok(None)
+    }
+
+    async fn put(&self, content: Whole) -> Result<(), Error> {
+        if self.faults.begins_nothing.load(Ordering::SeqCst) {
+            return Err(full());
+        }
+        self.faults.take_room(content.size())?;
+        self.inner.put(content).await
     }
 
     async fn size(&self, digest: &Digest) -> Result<Option<u64>, Error> {

@@ -1,8 +1,9 @@
 //! Whose an upload is.
 
+use bytes::Bytes;
 use entrepot_metadata::{BlobLink, UploadId};
 use entrepot_oci::Algorithm;
-use entrepot_registry::{Chunk, Error, Limits, Repository};
+use entrepot_registry::{Chunk, Error, Limits, Repository, Source};
 
 use super::{HOUR, House, source};
 
@@ -56,7 +57,7 @@ async fn b3_an_upload_that_is_being_written_to_tells_strangers_nothing() {
     let body = futures_util::StreamExt::boxed(futures_util::stream::unfold(body, |mut body| async move {
         let mut buffer = [0; 64];
         let length = tokio::io::AsyncReadExt::read(&mut body, &mut buffer).await.unwrap();
-        (length > 0).then(|| (Ok(bytes::Bytes::copy_from_slice(&buffer[..length])), body))
+        (length > 0).then(|| (Ok(Bytes::copy_from_slice(&buffer[..length])), body))
     }));
     let writing = alice.append_to_upload(upload.id.as_str(), Chunk::default(), body);
     let strangers = async {
@@ -73,6 +74,96 @@ async fn b3_an_upload_that_is_being_written_to_tells_strangers_nothing() {
     };
     let (written, ()) = tokio::join!(writing, strangers);
     written.unwrap();
+}
+
+/// A body that says how long it is.
+const fn announced(length: u64) -> Chunk {
+    Chunk { range: None, length: Some(length) }
+}
+
+/// A body that ends in a failure.
+fn broken(bytes: &'static str) -> Source {
+    let frames = [Ok(Bytes::from(bytes)), Err("the client has gone".into())];
+    futures_util::StreamExt::boxed(futures_util::stream::iter(frames))
+}
+
+#[tokio::test]
+async fn a_small_blob_that_breaks_off_can_be_sent_again_and_leaves_nothing() {
+    let house = House::new(Limits::default());
+    let (repository, digest) = (house.repository(), Algorithm::Sha256.digest(b"small"));
+    let id = repository.start_upload(Algorithm::Sha256).await.unwrap().id;
+    for attempt in 0..2 {
+        let failed = repository.finish_upload(id.as_str(), &digest, announced(5), broken("sma")).await;
+        assert!(matches!(failed, Err(Error::SourceBroken { received: 3, .. })), "{attempt}: {failed:?}");
+        assert_eq!(repository.upload_status(id.as_str()).await.unwrap().received, 0);
+        let failed = repository.push_blob(&digest, Some(5), broken("sma")).await;
+        assert!(matches!(failed, Err(Error::SourceBroken { received: 3, .. })), "{attempt}: {failed:?}");
+    }
+    assert!(house.own.blobs.staged().await.unwrap().is_empty());
+    assert!(repository.blob_size(&digest).await.is_err());
+    repository.finish_upload(id.as_str(), &digest, announced(5), source("small")).await.unwrap();
+    assert_eq!(repository.blob_size(&digest).await.unwrap().0, 5);
+    assert!(matches!(repository.upload_status(id.as_str()).await, Err(Error::UploadUnknown { .. })));
+}
+
+#[tokio::test]
+async fn a_small_blob_of_another_digest_ends_its_session() {
+    let house = House::new(Limits::default());
+    let (repository, wanted) = (house.repository(), Algorithm::Sha256.digest(b"wanted"));
+    let id = repository.start_upload(Algorithm::Sha256).await.unwrap().id;
+    let failed = repository.finish_upload(id.as_str(), &wanted, announced(5), source("small")).await;
+    assert!(matches!(failed, Err(Error::DigestMismatch { .. })), "{failed:?}");
+    assert!(matches!(repository.upload_status(id.as_str()).await, Err(Error::UploadUnknown { .. })));
+    let failed = repository.push_blob(&wanted, Some(5), source("small")).await;
+    assert!(matches!(failed, Err(Error::DigestMismatch { .. })), "{failed:?}");
+    for digest in [wanted, Algorithm::Sha256.digest(b"small")] {
+        assert_eq!(house.own.blobs.size(&digest).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_small_blob_goes_behind_what_is_staged() {
+    let house = House::new(Limits::default());
+    let (repository, digest) = (house.repository(), Algorithm::Sha256.digest(b"small"));
+    let id = repository.start_upload(Algorithm::Sha256).await.unwrap().id;
+    repository.append_to_upload(id.as_str(), announced(2), source("sm")).await.unwrap();
+    repository.finish_upload(id.as_str(), &digest, announced(3), source("all")).await.unwrap();
+    assert_eq!(repository.blob_size(&digest).await.unwrap().0, 5);
+}
+
+#[tokio::test]
+async fn a_small_blob_that_is_being_received_has_its_session_alone() {
+    let house = House::new(Limits::default());
+    let (repository, digest) = (house.repository(), Algorithm::Sha256.digest(b"small"));
+    let id = repository.start_upload(Algorithm::Sha256).await.unwrap().id;
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let (finish, finished) = tokio::sync::oneshot::channel();
+    let body = futures_util::stream::once(async move {
+        begun.send(()).await.unwrap();
+        finished.await.unwrap();
+        Ok(Bytes::from("small"))
+    });
+    let receiving = repository.finish_upload(id.as_str(), &digest, announced(5), futures_util::StreamExt::boxed(body));
+    let others = async {
+        has_begun.recv().await.unwrap();
+        assert_eq!(repository.upload_status(id.as_str()).await.unwrap().received, 0);
+        let busy = repository.append_to_upload(id.as_str(), Chunk::default(), source("x")).await;
+        assert!(matches!(busy, Err(Error::UploadBusy { .. })), "{busy:?}");
+        finish.send(()).unwrap();
+    };
+    let (received, ()) = tokio::join!(receiving, others);
+    received.unwrap();
+}
+
+#[tokio::test]
+async fn a_begun_session_that_the_sweep_ended_is_known_no_more() {
+    let house = House::new(Limits { upload_expiry: HOUR, ..Limits::default() });
+    let (repository, digest) = (house.repository(), Algorithm::Sha256.digest(b"small"));
+    let id = repository.start_upload(Algorithm::Sha256).await.unwrap().id;
+    house.clock.advance(2 * HOUR);
+    assert_eq!(house.registry.sweep(false).await.unwrap().uploads, 1);
+    let failed = repository.finish_upload(id.as_str(), &digest, announced(5), source("small")).await;
+    assert!(matches!(failed, Err(Error::UploadUnknown { .. })), "{failed:?}");
 }
 
 #[tokio::test]
