@@ -96,8 +96,9 @@ impl PulledBlob {
     pub async fn stream(&self, range: Option<ByteRange>) -> Result<ContentStream, Error> {
         match &self.content {
             BlobContent::Stored(reader) => Ok(boxed(reader.stream(range))),
-            BlobContent::Arriving(arriving) => arriving.stream(range).await,
-            BlobContent::PassedOn(passed_on) => passed_on.0.stream(range).await,
+            // Boxed: to ask an upstream takes a future many times as large as that of a pull of what is here.
+            BlobContent::Arriving(arriving) => Box::pin(arriving.stream(range)).await,
+            BlobContent::PassedOn(passed_on) => Box::pin(passed_on.0.stream(range)).await,
         }
     }
 }
