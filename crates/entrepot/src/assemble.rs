@@ -5,12 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::Router;
 use entrepot_access::Authority;
 use entrepot_blobs::FilesystemStore;
 use entrepot_metadata_sqlite::SqliteStore;
 use entrepot_registry::{ImmutableTags, Limits, Parts, ProxySettings, Registry, Store, SystemClock, Tasks};
-use entrepot_server::{Health, Metrics, NotReady, RequestIds, ViewSettings};
+use entrepot_server::{Front, Health, Metrics, NotReady, RequestIds, Routes, ViewSettings};
 use entrepot_upstream::{Remotes, RemotesConfig};
 
 use crate::authority::{AccessBlueprint, Foundation, authority};
@@ -49,8 +48,8 @@ pub struct Blueprint {
 pub struct Assembly {
     /// The domain.
     pub registry: Arc<Registry>,
-    /// Every route with the layers around it.
-    pub router: Router,
+    /// Every route with what is around all of them.
+    pub router: Front,
     /// Who may do what.
     pub authority: Arc<Authority>,
     /// What is counted.
@@ -181,11 +180,16 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         let registry = Arc::clone(&registry);
         move || probe(Arc::clone(&registry))
     });
-    let endpoints = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority))
-        .merge(entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority)))
+    let others = entrepot_server::admin_router(Arc::clone(&registry), Arc::clone(&authority))
         .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
-    let router = entrepot_server::front(endpoints, Arc::new(RequestIds::random()), metrics.requests(), Arc::new(view));
+    let api = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority));
+    let router = entrepot_server::front(
+        Routes::new(api, others),
+        Arc::new(RequestIds::random()),
+        metrics.requests(),
+        Arc::new(view),
+    );
     Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 

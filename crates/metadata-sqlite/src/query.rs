@@ -44,8 +44,9 @@ pub(crate) fn execute(connection: &Connection, sql: &'static str, parameters: im
 
 /// The column of a row as the type that was written to it. `column` is its full name, for the message about damage.
 pub(crate) fn parsed<T: FromStr>(row: &Row<'_>, index: usize, column: &str) -> Result<T, Failure> {
-    let text: String = row.get(index)?;
-    text.parse().map_err(|_| Failure::corrupt(column, &text))
+    // Read where it lies: the value makes a text of its own.
+    let text = row.get_ref(index)?.as_str().map_err(|_| Failure::corrupt(column, "what is no text"))?;
+    text.parse().map_err(|_| Failure::corrupt(column, text))
 }
 
 /// A size as `SQLite` stores integers. Bits are kept: what a descriptor claims may be beyond 2^63, and comes back exactly.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::Digest as _;
 
 /// A registered digest algorithm that this registry can verify.
@@ -119,8 +119,8 @@ impl fmt::Debug for Hasher {
 /// - so it can be a part of a path as it stands.
 ///
 /// Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Digest {
     algorithm: Algorithm,
     text: Arc<str>,
@@ -176,16 +176,36 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let (algorithm, encoded) = text.split_once(':').ok_or(DigestError::Malformed)?;
-        if !is_algorithm(algorithm) || !is_encoded(encoded) {
-            return Err(DigestError::Malformed);
+        // Nearly every digest is good. Why one is not takes longer to say.
+        if let Some(algorithm) = Algorithm::ALL.into_iter().find(|algorithm| is_of(*algorithm, text)) {
+            return Ok(Self { algorithm, text: text.into() });
         }
-        let algorithm = Algorithm::from_str(algorithm)?;
-        let is_hex = encoded.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if encoded.len() != algorithm.hex_length() || !is_hex {
-            return Err(DigestError::Malformed);
+        Err(fault(text))
+    }
+}
+
+/// Whether this is the text of a digest of this algorithm.
+fn is_of(algorithm: Algorithm, text: &str) -> bool {
+    let encoded = text.strip_prefix(algorithm.as_str()).and_then(|rest| rest.strip_prefix(':'));
+    // Without a way out of the loop, so that many digits are looked at together.
+    let is_hex =
+        |encoded: &str| encoded.bytes().fold(true, |is_hex, byte| is_hex & matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    encoded.is_some_and(|encoded| encoded.len() == algorithm.hex_length() && is_hex(encoded))
+}
+
+/// Why a text is no digest of any algorithm.
+fn fault(text: &str) -> DigestError {
+    match text.split_once(':') {
+        Some((algorithm, encoded)) if is_algorithm(algorithm) && is_encoded(encoded) => {
+            algorithm.parse::<Algorithm>().err().unwrap_or(DigestError::Malformed)
         }
-        Ok(Self { algorithm, text: text.into() })
+        _ => DigestError::Malformed,
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

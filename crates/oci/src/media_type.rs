@@ -36,6 +36,9 @@ impl MediaType {
     /// `application/octet-stream`
     pub const OCTET_STREAM: &'static str = "application/octet-stream";
 
+    /// Those of nearly all content, which need no check.
+    const KNOWN: [&'static str; 4] = [Self::OCI_MANIFEST, Self::DOCKER_MANIFEST, Self::OCI_INDEX, Self::DOCKER_LIST];
+
     /// The text, without parameters.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -79,6 +82,9 @@ impl FromStr for MediaType {
     type Err = MediaTypeError;
 
     fn from_str(text: &str) -> Result<Self, MediaTypeError> {
+        if Self::KNOWN.contains(&text) {
+            return Ok(Self(text.into()));
+        }
         let bare = text.split(';').next().unwrap_or_default().trim();
         let (kind, subtype) = bare.split_once('/').ok_or(MediaTypeError)?;
         if is_half(kind) && is_half(subtype) && bare.len() <= LENGTH_MAX {

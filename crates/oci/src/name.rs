@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Digest, DigestError};
 
@@ -21,8 +21,8 @@ pub const TAG_LENGTH_MAX: usize = 128;
 /// - so no component begins with `_`, and none is `.` or `..`.
 ///
 /// Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RepositoryName(Arc<str>);
 
 impl RepositoryName {
@@ -35,6 +35,20 @@ impl RepositoryName {
     pub fn split_first(&self) -> Option<(&str, Self)> {
         let (first, rest) = self.0.split_once('/')?;
         Some((first, Self(rest.into())))
+    }
+
+    /// What follows the first component, where that is `component` and something follows.
+    pub fn split_below(&self, component: &str) -> Option<Self> {
+        self.behind(component).map(|rest| Self(rest.into()))
+    }
+
+    /// Whether the first component is `component` and something follows.
+    pub fn is_below(&self, component: &str) -> bool {
+        self.behind(component).is_some()
+    }
+
+    fn behind(&self, component: &str) -> Option<&str> {
+        self.0.strip_prefix(component)?.strip_prefix('/')
     }
 
     /// The same name below `component`, which must itself be a legal name.
@@ -68,6 +82,12 @@ impl FromStr for RepositoryName {
             return Err(NameError::TooLong { length: text.len() });
         }
         if text.split('/').all(is_component) { Ok(Self(text.into())) } else { Err(NameError::Malformed) }
+    }
+}
+
+impl Serialize for RepositoryName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -121,8 +141,8 @@ pub enum NameError {
 /// - 1 to [`TAG_LENGTH_MAX`] bytes;
 /// - letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`;
 /// - case-sensitive, ordered by bytes.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Tag(Arc<str>);
 
 impl Tag {
@@ -157,6 +177,12 @@ impl FromStr for Tag {
         let starts_well = text.bytes().next().is_some_and(is_word);
         let goes_on_well = text.bytes().all(|byte| is_word(byte) || byte == b'.' || byte == b'-');
         if starts_well && goes_on_well && text.len() <= TAG_LENGTH_MAX { Ok(Self(text.into())) } else { Err(TagError) }
+    }
+}
+
+impl Serialize for Tag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

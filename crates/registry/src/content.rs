@@ -97,8 +97,9 @@ impl PulledBlob {
     pub async fn stream(&self, range: Option<ByteRange>) -> Result<ContentStream, Error> {
         match &self.content {
             BlobContent::Stored(reader) => Ok(boxed(reader.stream(range))),
-            BlobContent::Arriving(arriving) => arriving.deliver(range, Growing::stream).await,
-            BlobContent::PassedOn(passed_on) => passed_on.0.stream(range).await,
+            // Boxed: to ask an upstream takes a future many times as large as that of a pull of what is here.
+            BlobContent::Arriving(arriving) => Box::pin(arriving.deliver(range, Growing::stream)).await,
+            BlobContent::PassedOn(passed_on) => Box::pin(passed_on.0.stream(range)).await,
         }
     }
 
@@ -106,8 +107,11 @@ impl PulledBlob {
     pub async fn pieces(&self, range: Option<ByteRange>) -> Result<ContentStream<Piece>, Error> {
         match &self.content {
             BlobContent::Stored(reader) => Ok(boxed(reader.pieces(range))),
-            BlobContent::Arriving(arriving) => arriving.deliver(range, Growing::pieces).await,
-            BlobContent::PassedOn(passed_on) => Ok(passed_on.0.stream(range).await?.map_ok(Piece::from).boxed()),
+            BlobContent::Arriving(arriving) => Box::pin(arriving.deliver(range, Growing::pieces)).await,
+            BlobContent::PassedOn(passed_on) => {
+                let stream = Box::pin(passed_on.0.stream(range)).await?;
+                Ok(stream.map_ok(Piece::from).boxed())
+            }
         }
     }
 }

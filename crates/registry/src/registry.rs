@@ -156,14 +156,14 @@ impl Registry {
         via: &Via,
         actor: &Arc<Actor>,
     ) -> Result<Repository, Error> {
-        let kind = match name.split_first() {
-            Some((PROXY_PREFIX, rest)) => {
+        let kind = match name.split_below(PROXY_PREFIX) {
+            Some(rest) => {
                 if via.contains(&self.id) || via.is_full() {
                     return Err(Error::ProxyLoop { name: name.clone() });
                 }
                 Kind::Proxied(self.proxied(name, &rest, via.through(&self.id), actor)?)
             }
-            _ => Kind::Hosted,
+            None => Kind::Hosted,
         };
         Ok(Repository { registry: Arc::clone(self), name: name.clone(), kind, actor: Arc::clone(actor) })
     }
@@ -172,7 +172,7 @@ impl Registry {
     /// account. Depends on the configuration alone, never on what exists. A name whose registry may not be asked stands for itself.
     pub fn named(&self, name: &RepositoryName) -> Named {
         let itself = || Named { name: name.clone(), spellings: Vec::new(), is_private: false, judge: None };
-        let Some((PROXY_PREFIX, rest)) = name.split_first() else { return itself() };
+        let Some(rest) = name.split_below(PROXY_PREFIX) else { return itself() };
         let Some((host, repository)) = rest.split_first() else { return itself() };
         let Ok(remote) = self.remotes.resolve(host) else { return itself() };
         let spellings = self.remotes.spellings(&remote, &remote.repository(&repository));
@@ -222,7 +222,7 @@ impl Registry {
 
     /// Whether the name begins with `proxy/`, so that it is another registry's.
     pub fn is_proxied(name: &RepositoryName) -> bool {
-        matches!(name.split_first(), Some((PROXY_PREFIX, _)))
+        name.is_below(PROXY_PREFIX)
     }
 
     /// Whether the name may be written to, before anything else about it or about the request is judged: also a name whose

@@ -64,17 +64,7 @@ impl Repository {
     /// The manifest of a tag or digest.
     pub async fn manifest(&self, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => {
-                self.authorize(proxied, Subject::Manifest(reference.clone())).await?;
-                let admission = self.admission(proxied);
-                let admitted = admission.reference(reference).await?;
-                let pulled = proxied.manifest(&self.registry, reference).await?;
-                self.registry.usage.note(proxied.cached_name(), &pulled.manifest.digest);
-                if admitted == Admitted::SoFar {
-                    admission.manifest(reference, &pulled.manifest).await?;
-                }
-                Ok(pulled)
-            }
+            Kind::Proxied(proxied) => Box::pin(self.manifest_there(proxied, reference)).await,
             Kind::Hosted => {
                 let found = stored_manifest(&*self.registry.own.metadata, &self.name, reference).await?;
                 let Some(manifest) = found else {
@@ -89,12 +79,7 @@ impl Repository {
     /// A blob, to be read.
     pub async fn blob(&self, digest: &Digest) -> Result<PulledBlob, Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => {
-                self.authorize(proxied, Subject::Blob(digest.clone())).await?;
-                self.admission(proxied).blob(digest).await?;
-                self.registry.usage.note(proxied.cached_name(), digest);
-                proxied.blob(&self.registry, digest).await
-            }
+            Kind::Proxied(proxied) => Box::pin(self.blob_there(proxied, digest)).await,
             Kind::Hosted => {
                 let link = self.blob_link(digest).await?;
                 open_linked(&self.registry.own, link, CacheStatus::Own).await
@@ -105,11 +90,7 @@ impl Repository {
     /// The size of a blob in bytes, and where that is known from. Cheaper than [`Self::blob`]: nothing is fetched for it.
     pub async fn blob_size(&self, digest: &Digest) -> Result<(u64, CacheStatus), Error> {
         match &self.kind {
-            Kind::Proxied(proxied) => {
-                self.authorize(proxied, Subject::Blob(digest.clone())).await?;
-                self.admission(proxied).blob(digest).await?;
-                proxied.blob_size(&self.registry, digest).await
-            }
+            Kind::Proxied(proxied) => Box::pin(self.blob_size_there(proxied, digest)).await,
             Kind::Hosted => {
                 let link = self.blob_link(digest).await?;
                 // The row alone would promise bytes that a damaged disk may not have: a push skips what HEAD confirms.
@@ -121,6 +102,34 @@ impl Repository {
                 }
             }
         }
+    }
+
+    // The ways through the cache have futures many times as large as those to hosted content. They are boxed, so that a pull of that is
+    // not moved around with room for them.
+
+    async fn manifest_there(&self, proxied: &Proxied, reference: &TagOrDigest) -> Result<PulledManifest, Error> {
+        self.authorize(proxied, Subject::Manifest(reference.clone())).await?;
+        let admission = self.admission(proxied);
+        let admitted = admission.reference(reference).await?;
+        let pulled = proxied.manifest(&self.registry, reference).await?;
+        self.registry.usage.note(proxied.cached_name(), &pulled.manifest.digest);
+        if admitted == Admitted::SoFar {
+            admission.manifest(reference, &pulled.manifest).await?;
+        }
+        Ok(pulled)
+    }
+
+    async fn blob_there(&self, proxied: &Proxied, digest: &Digest) -> Result<PulledBlob, Error> {
+        self.authorize(proxied, Subject::Blob(digest.clone())).await?;
+        self.admission(proxied).blob(digest).await?;
+        self.registry.usage.note(proxied.cached_name(), digest);
+        proxied.blob(&self.registry, digest).await
+    }
+
+    async fn blob_size_there(&self, proxied: &Proxied, digest: &Digest) -> Result<(u64, CacheStatus), Error> {
+        self.authorize(proxied, Subject::Blob(digest.clone())).await?;
+        self.admission(proxied).blob(digest).await?;
+        proxied.blob_size(&self.registry, digest).await
     }
 
     /// Deletes a tag, or a manifest with every tag on it; unless it is an immutable tag, or one reaches it.

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
+use entrepot_oci::{Digest, RepositoryName};
 use entrepot_registry::CacheStatus;
-use http::{Extensions, HeaderMap, Method, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
@@ -26,17 +26,19 @@ use crate::client_view::ClientView;
 use crate::connection::Peer;
 use crate::limits::{LOGGED_PATH_MAX, LOGGED_USER_AGENT_MAX};
 use crate::metrics::{CountedRequest, RequestMetrics, RouteLabel};
-use crate::request_id::{RequestId, RequestIds};
+use crate::request_id::RequestId;
+use crate::route::Subject;
 
-/// What a handler knows about its request and the log should say; it goes among the extensions of the response.
+/// What a handler knows about its request and the log should say; it goes among the extensions of the response. What is typed is
+/// shared with the request, and becomes text when a line is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFacts {
     /// The repository, as in the path or as the path was understood.
-    pub repository: Option<String>,
-    /// The tag or digest that was asked for.
-    pub reference: Option<String>,
+    pub repository: Option<RepositoryName>,
+    /// What of the repository was asked for.
+    pub reference: Option<Subject>,
     /// The digest that was answered.
-    pub digest: Option<String>,
+    pub digest: Option<Digest>,
     /// What the cache had to do with it; nothing for hosted content.
     pub cache: Option<CacheStatus>,
     /// The name of the upstream behind the repository.
@@ -51,6 +53,28 @@ pub struct RequestFacts {
     pub decision: Option<Decision>,
 }
 
+/// What is known of a request once it is answered, beside the answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) route: Option<RouteLabel>,
+    pub(crate) facts: RequestFacts,
+}
+
+impl Told {
+    /// Among the extensions of a response, where a router is in between.
+    pub(crate) fn put_into(self, response: &mut Response) {
+        if let Some(route) = self.route {
+            response.extensions_mut().insert(route);
+        }
+        response.extensions_mut().insert(self.facts);
+    }
+
+    pub(crate) fn taken_out_of(response: &mut Response) -> Self {
+        let extensions = response.extensions_mut();
+        Self { route: extensions.remove(), facts: extensions.remove().unwrap_or_default() }
+    }
+}
+
 /// A decision, for the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -58,32 +82,6 @@ pub struct Decision {
     pub action: &'static str,
     /// The word for what came of it.
     pub outcome: &'static str,
-}
-
-/// What the log needs besides the request.
-#[derive(Clone, Debug)]
-pub(crate) struct AccessLog {
-    ids: Arc<RequestIds>,
-    metrics: RequestMetrics,
-}
-
-impl AccessLog {
-    pub(crate) fn new(ids: Arc<RequestIds>, metrics: RequestMetrics) -> Self {
-        Self { ids, metrics }
-    }
-}
-
-/// The outermost layer: gives the request its [`RequestId`] and sees to it that one line is written about it.
-pub(crate) async fn record(State(log): State<AccessLog>, mut request: Request, next: Next) -> Response {
-    let id = log.ids.next();
-    request.extensions_mut().insert(id);
-    let mut exchange = Exchange::begin(id, &request, log.metrics);
-    let received = Arc::clone(&exchange.received);
-    let request =
-        request.map(|body| if body.is_end_stream() { body } else { Body::new(ReceivedBody { body, received }) });
-    let mut response = next.run(request).await;
-    exchange.answer(&mut response);
-    response.map(|body| Body::new(SentBody { body, exchange }))
 }
 
 /// Who asked.
@@ -114,49 +112,60 @@ impl fmt::Display for Client {
 }
 
 /// One request from its head to the end of its answer. Dropping it writes the line.
+///
+/// It keeps what the request was made of, which costs a count each, and no text: most lines are never written.
 #[derive(Debug)]
-struct Exchange {
+pub(crate) struct Exchange {
     id: RequestId,
     started: Instant,
     client: Option<Client>,
     method: Method,
-    path: String,
-    user_agent: Option<String>,
+    uri: Uri,
+    user_agent: Option<HeaderValue>,
     status: Option<StatusCode>,
-    route: Option<RouteLabel>,
-    facts: RequestFacts,
+    told: Told,
     sent: u64,
     /// The length that the client was told, if it was told one.
     announced: Option<u64>,
-    received: Arc<AtomicU64>,
+    /// The bytes of the request's body, where it has one.
+    received: Option<Arc<AtomicU64>>,
     complete: bool,
     metrics: RequestMetrics,
 }
 
 impl Exchange {
-    fn begin(id: RequestId, request: &Request, metrics: RequestMetrics) -> Self {
-        Self {
+    /// Begins the exchange of this request, whose body is counted from here on.
+    pub(crate) fn begin(id: RequestId, request: &mut Request, metrics: RequestMetrics) -> Box<Self> {
+        Box::new(Self {
             id,
             started: Instant::now(),
             client: Client::of(request.extensions()),
             method: request.method().clone(),
-            path: printable(request.uri().path(), LOGGED_PATH_MAX).into_owned(),
-            user_agent: user_agent(request.headers()),
+            uri: request.uri().clone(),
+            user_agent: request.headers().get(header::USER_AGENT).cloned(),
             status: None,
-            route: None,
-            facts: RequestFacts::default(),
+            told: Told::default(),
             sent: 0,
             announced: None,
-            received: Arc::default(),
+            received: count_received(request.body_mut()),
             complete: false,
             metrics,
-        }
+        })
     }
 
-    fn answer(&mut self, response: &mut Response) {
+    /// What whoever answers knows about the request.
+    pub(crate) fn tell(&mut self, told: Told) {
+        self.told = told;
+    }
+
+    /// The answer, which ends the exchange with its last byte.
+    pub(crate) fn answered(mut self: Box<Self>, response: Response) -> Response {
+        self.answer(&response);
+        response.map(|body| Body::new(SentBody { body, exchange: self }))
+    }
+
+    fn answer(&mut self, response: &Response) {
         self.status = Some(response.status());
-        self.route = response.extensions_mut().remove();
-        self.facts = response.extensions_mut().remove().unwrap_or_default();
         self.announced = content_length(response.headers()).or_else(|| response.body().size_hint().exact());
         // These have no body that could be cut short: nobody ever polls it.
         self.complete = self.method == Method::HEAD
@@ -164,28 +173,28 @@ impl Exchange {
     }
 
     fn write_line(&self, bytes_received: u64, duration_ms: u64) {
-        let known = |text: &Option<String>| text.as_deref().map(|text| printable(text, LOGGED_PATH_MAX).into_owned());
         let outcome = if self.complete { "answered" } else { "aborted" };
+        // The fields are made only where somebody wants the line.
         tracing::info!(
             target: "access",
             {
                 request.id = %self.id,
                 client = self.client.as_ref().map(tracing::field::display),
                 method = self.method.as_str(),
-                path = self.path,
+                path = &*printable(self.uri.path(), LOGGED_PATH_MAX),
                 status = self.status.map(|status| status.as_u16()),
                 bytes_sent = self.sent,
                 bytes_received,
                 duration_ms,
-                cache = self.facts.cache.map_or("-", CacheStatus::as_str),
-                repository = known(&self.facts.repository),
-                reference = known(&self.facts.reference),
-                digest = known(&self.facts.digest),
-                upstream = known(&self.facts.upstream),
-                door = self.facts.door,
-                principal = known(&self.facts.principal),
-                rule = self.facts.rule.as_deref(),
-                user_agent = self.user_agent,
+                cache = self.told.facts.cache.map_or("-", CacheStatus::as_str),
+                repository = self.told.facts.repository.as_ref().map(RepositoryName::as_str),
+                reference = self.told.facts.reference.as_ref().map(|subject| shown(subject.as_str())),
+                digest = self.told.facts.digest.as_ref().map(Digest::as_str),
+                upstream = self.told.facts.upstream.as_deref().map(shown),
+                door = self.told.facts.door,
+                principal = self.told.facts.principal.as_deref().map(shown),
+                rule = self.told.facts.rule.as_deref(),
+                user_agent = self.user_agent.as_ref().map(readable),
             },
             "{outcome}"
         );
@@ -195,17 +204,17 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let bytes_received = self.received.load(Ordering::Relaxed);
+        let bytes_received = self.received.as_ref().map_or(0, |received| received.load(Ordering::Relaxed));
         self.metrics.count(&CountedRequest {
-            route: self.route,
+            route: self.told.route,
             method: &self.method,
             status: self.status,
             bytes_sent: self.sent,
             bytes_received,
             duration,
-            cache: self.facts.cache,
-            door: self.facts.door,
-            decision: self.facts.decision,
+            cache: self.told.facts.cache,
+            door: self.told.facts.door,
+            decision: self.told.facts.decision,
         });
         self.write_line(bytes_received, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     }
@@ -216,7 +225,7 @@ impl Drop for Exchange {
 /// The size hint is passed on exactly: from it comes `Content-Length`.
 struct SentBody {
     body: Body,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
 }
 
 impl http_body::Body for SentBody {
@@ -254,6 +263,17 @@ impl Drop for SentBody {
     }
 }
 
+/// Puts a counter around a request body, where there is one.
+fn count_received(body: &mut Body) -> Option<Arc<AtomicU64>> {
+    if body.is_end_stream() {
+        return None;
+    }
+    let received = Arc::<AtomicU64>::default();
+    let counted = ReceivedBody { body: std::mem::take(body), received: Arc::clone(&received) };
+    *body = Body::new(counted);
+    Some(received)
+}
+
 /// A request body that is counted.
 struct ReceivedBody {
     body: Body,
@@ -288,9 +308,14 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::USER_AGENT)?;
-    Some(printable(&String::from_utf8_lossy(value.as_bytes()), LOGGED_USER_AGENT_MAX).into_owned())
+/// The value of `User-Agent` as it is logged.
+pub(crate) fn readable(user_agent: &HeaderValue) -> String {
+    printable(&String::from_utf8_lossy(user_agent.as_bytes()), LOGGED_USER_AGENT_MAX).into_owned()
+}
+
+/// What may come from a client, as it is logged.
+pub(crate) fn shown(text: &str) -> String {
+    printable(text, LOGGED_PATH_MAX).into_owned()
 }
 
 /// The text with control and other unprintable characters escaped, cut after `length_max` characters.

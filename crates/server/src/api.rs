@@ -1,10 +1,9 @@
-//! The registry API as a router: parse the route, ask at the gate, lead it to its repository, do it, answer.
+//! The registry API: parse the route, ask at the gate, lead it to its repository, do it, answer.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use entrepot_access::Authority;
 use entrepot_oci::RepositoryName;
@@ -13,7 +12,7 @@ use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderValue, Method};
 
-use crate::access_log::RequestFacts;
+use crate::access_log::{RequestFacts, Told};
 use crate::door::{Door, Led, own_host};
 use crate::error::ErrorResponse;
 use crate::gate::{Need, Rights, Visitor};
@@ -24,47 +23,48 @@ use crate::request_id::RequestId;
 use crate::respond::OCI_NAMESPACE;
 use crate::route::Route;
 
-/// What requests are answered from.
+/// The registry API at `/v2/` and `/proxy/<registry>/v2/`. Everything else is answered with 404. Cheap to clone.
+///
+/// No router: a repository's name has slashes, which none of segments can match, and `Route::parse` does.
 #[derive(Clone, Debug)]
-struct Api {
+pub struct Api {
     registry: Arc<Registry>,
     authority: Arc<Authority>,
 }
 
-/// The registry API at `/v2/` and `/proxy/<registry>/v2/`. Everything else is answered with 404, so merge further routes before
-/// using it.
-pub fn api(registry: Arc<Registry>, authority: Arc<Authority>) -> Router {
-    // A repository's name has slashes: no router of segments can match it, `Route::parse` does.
-    Router::new().fallback(answer).with_state(Api { registry, authority })
+/// The API of this registry, for those whom this authority lets.
+pub const fn api(registry: Arc<Registry>, authority: Arc<Authority>) -> Api {
+    Api { registry, authority }
 }
 
-async fn answer(State(api): State<Api>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let is_head = head.method == Method::HEAD;
-    let id = head.extensions.get::<RequestId>().copied();
-    let query = Query::parse(head.uri.query());
-    let (door, path) = Door::of(head.uri.path(), &query, own_host(&head));
-    let route = match Route::parse(&head.method, path) {
-        Ok(route) => route,
-        Err(error) => return ErrorResponse::from(error).into_response(is_head, id),
-    };
-    let label = RouteLabel(route.label());
-    let (mut facts, mut led) = (RequestFacts::default(), Led::default());
-    let outcome = enter(api, head, query, (&door, route), body, (&mut facts, &mut led)).await;
-    let mut response = outcome.unwrap_or_else(|error| match &facts.upstream {
-        Some(upstream) => error.naming(upstream).into_response(is_head, id),
-        None => error.into_response(is_head, id),
-    });
-    if let Some(value) = led.namespace.and_then(|namespace| HeaderValue::from_str(&namespace).ok()) {
-        response.headers_mut().insert(OCI_NAMESPACE, value);
+impl Api {
+    /// Answers a request, and tells what the log should know.
+    pub(crate) async fn answer(&self, request: Request) -> (Response, Told) {
+        let (head, body) = request.into_parts();
+        let is_head = head.method == Method::HEAD;
+        let id = head.extensions.get::<RequestId>().copied();
+        let query = Query::parse(head.uri.query());
+        let (door, path) = Door::of(head.uri.path(), &query, own_host(&head.uri, &head.headers));
+        let route = match Route::parse(&head.method, path) {
+            Ok(route) => route,
+            Err(error) => return (ErrorResponse::from(error).into_response(is_head, id), Told::default()),
+        };
+        let label = RouteLabel(route.label());
+        let (mut facts, mut led) = (RequestFacts::default(), Led::default());
+        let outcome = enter(self, head, query, (&door, route), body, (&mut facts, &mut led)).await;
+        let mut response = outcome.unwrap_or_else(|error| match &facts.upstream {
+            Some(upstream) => error.naming(upstream).into_response(is_head, id),
+            None => error.into_response(is_head, id),
+        });
+        if let Some(value) = led.namespace.and_then(|namespace| HeaderValue::from_str(&namespace).ok()) {
+            response.headers_mut().insert(OCI_NAMESPACE, value);
+        }
+        (response, Told { route: Some(label), facts })
     }
-    response.extensions_mut().insert(label);
-    response.extensions_mut().insert(facts);
-    response
 }
 
 async fn enter(
-    api: Api,
+    api: &Api,
     head: Parts,
     query: Query,
     (door, mut route): (&Door, Route),
@@ -72,24 +72,25 @@ async fn enter(
     (facts, led): (&mut RequestFacts, &mut Led),
 ) -> Handled {
     let Api { registry, authority } = api;
-    let name = door.name_of(&route, &registry);
-    facts.repository = name.as_ref().map(ToString::to_string);
+    let name = door.name_of(&route, registry);
+    facts.repository.clone_from(&name);
     facts.reference = route.subject();
-    let need = Need::of(&route, name.as_ref(), mount_source(&route, &query).as_ref(), &registry);
-    let parts = (Arc::clone(&registry), authority);
+    let need = Need::of(&route, name.as_ref(), mount_source(&route, &query).as_ref(), registry);
+    let parts = (Arc::clone(registry), Arc::clone(authority));
     let visitor = Visitor::arrive(parts, &head, door.namespace(), Some(&need), facts).await?;
     let actions = visitor.ask(&need, facts)?;
-    *led = door.lead(&mut route, &registry, head.method == Method::HEAD).await?;
+    *led = door.lead(&mut route, registry, head.method == Method::HEAD).await?;
     if let Some(found) = route.repository().filter(|found| Some(*found) != name.as_ref()) {
-        facts.repository = Some(found.to_string());
+        facts.repository = Some(found.clone());
         visitor.ask_mirrored(found, facts)?;
     }
     facts.door = led.label;
     let is_judged = route.repository().is_some_and(|name| registry.named(name).judge.is_some());
     let rights = Rights::new(Arc::clone(&visitor), actions);
-    let (path, led, actor) = (head.uri.path().to_owned(), led.clone(), visitor.actor());
-    let outbox = head.extensions.get().cloned();
-    let call = Call { registry, actor, rights, method: head.method, path, query, headers: head.headers, led, outbox };
+    let (registry, actor, led) = (Arc::clone(registry), visitor.actor(), led.clone());
+    let Parts { method, uri, headers, extensions, .. } = head;
+    let outbox = extensions.get().cloned();
+    let call = Call { registry, actor, rights, method, uri, query, headers, led, outbox };
     let handled = handle(call, route, body, facts).await;
     match handled {
         Ok(response) if is_judged => Ok(judged(response)),
@@ -97,7 +98,7 @@ async fn enter(
         Ok(response) => Ok(response),
         Err(error) => {
             if let Some(reason) = error.denial() {
-                visitor.was_denied(&need, facts.reference.as_deref(), reason);
+                visitor.was_denied(&need, facts.reference.as_ref(), reason);
             }
             Err(error)
         }

@@ -6,11 +6,12 @@
 use std::net::IpAddr;
 
 use entrepot_access::{Caller, Proof, Scopes};
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use http::request::Parts;
 
-use crate::access_log::{printable, user_agent};
+use crate::access_log::{readable, shown};
 use crate::client_view::ClientView;
-use crate::limits::LOGGED_PATH_MAX;
 use crate::request_id::RequestId;
 
 /// Which request, and where it comes from.
@@ -18,7 +19,7 @@ use crate::request_id::RequestId;
 pub(crate) struct Origin {
     id: Option<RequestId>,
     address: Option<IpAddr>,
-    user_agent: Option<String>,
+    user_agent: Option<HeaderValue>,
 }
 
 /// What is done, or was not let.
@@ -39,7 +40,7 @@ impl Origin {
         Self {
             id: head.extensions.get::<RequestId>().copied(),
             address: view.address,
-            user_agent: user_agent(&head.headers),
+            user_agent: head.headers.get(USER_AGENT).cloned(),
         }
     }
 
@@ -66,7 +67,7 @@ impl Origin {
                 reference = deed.reference.map(shown),
                 rule,
                 reason,
-                user_agent = self.user_agent,
+                user_agent = self.user_agent.as_ref().map(readable),
             },
             "{outcome}"
         );
@@ -84,7 +85,7 @@ impl Origin {
                 asked = shown(&asked.to_string()),
                 granted = shown(&granted.to_string()),
                 client_id,
-                user_agent = self.user_agent,
+                user_agent = self.user_agent.as_ref().map(readable),
             },
             "token issued"
         );
@@ -100,7 +101,7 @@ impl Origin {
                 scheme = claim.scheme,
                 user = claim.user.as_deref(),
                 reason,
-                user_agent = self.user_agent,
+                user_agent = self.user_agent.as_ref().map(readable),
             },
             "login failed"
         );
@@ -128,10 +129,6 @@ impl Claim {
     pub(crate) const fn unreadable() -> Self {
         Self { scheme: "unreadable", user: None }
     }
-}
-
-fn shown(text: &str) -> String {
-    printable(text, LOGGED_PATH_MAX).into_owned()
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@
 //! the configuration names; there are none by default. Headers that say *who* somebody is (`X-Remote-User` and its like) are
 //! never read at all.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::Request;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::uri::Authority;
+use http::{Extensions, HeaderMap, HeaderName, Uri};
 
 use crate::connection::Peer;
 use crate::door::own_host;
@@ -40,7 +40,7 @@ pub struct ClientView {
     /// The client: the other end of the socket, or whom a trusted proxy names. `None` for the server's own socket.
     pub address: Option<IpAddr>,
     /// Scheme, host and port by which the client has reached this server, without a slash at the end.
-    pub base_url: String,
+    pub base_url: BaseUrl,
     /// The name in the client certificate, which was verified.
     pub certificate: Option<Arc<str>>,
     /// The request came in by the server's own socket, which the file system guards.
@@ -48,31 +48,93 @@ pub struct ClientView {
 }
 
 impl ClientView {
-    /// What the layer has noted, or what the request says to a server that was told nothing.
+    /// What was noted, or what the request says to a server that was told nothing.
     pub(crate) fn of(head: &Parts) -> Self {
         head.extensions.get::<Self>().cloned().unwrap_or_else(|| ViewSettings::default().view(head))
     }
 }
 
-/// The outermost layer: notes the [`ClientView`] of a request, for all that come after it.
-pub(crate) async fn note(State(settings): State<Arc<ViewSettings>>, request: Request, next: Next) -> Response {
-    let (mut head, body) = request.into_parts();
-    // Extensions come from our own listeners alone. That of the operator's socket knows better than any header.
-    if !head.extensions.get::<ClientView>().is_some_and(|view| view.is_operator) {
-        let view = settings.view(&head);
-        head.extensions.insert(view);
+/// A scheme, a host and perhaps a port. Most requests are answered without any: it becomes text where one has to have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseUrl {
+    /// As it was told.
+    Told(Arc<str>),
+    /// As the client has it.
+    Seen {
+        /// `http` or `https`.
+        scheme: &'static str,
+        /// The host, with its port where the client has named one; `None`: it has named none that can be read.
+        host: Option<Authority>,
+    },
+}
+
+impl BaseUrl {
+    /// The host, with its port, that was read from the request and found good.
+    pub(crate) fn seen_host(&self) -> Option<&str> {
+        match self {
+            Self::Told(_) => None,
+            Self::Seen { host, .. } => host.as_ref().map(Authority::as_str),
+        }
     }
-    next.run(Request::from_parts(head, body)).await
+}
+
+impl Default for BaseUrl {
+    fn default() -> Self {
+        Self::Told("".into())
+    }
+}
+
+impl From<&str> for BaseUrl {
+    fn from(text: &str) -> Self {
+        Self::Told(text.into())
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(text) => formatter.write_str(text),
+            Self::Seen { scheme, host } => {
+                write!(formatter, "{scheme}://{}", host.as_ref().map_or(NO_HOST, Authority::as_str))
+            }
+        }
+    }
+}
+
+impl PartialEq<&str> for BaseUrl {
+    fn eq(&self, text: &&str) -> bool {
+        match self {
+            Self::Told(told) => **told == **text,
+            Self::Seen { scheme, host } => {
+                let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
+                rest == Some(host.as_ref().map_or(NO_HOST, Authority::as_str))
+            }
+        }
+    }
 }
 
 impl ViewSettings {
+    /// Notes the [`ClientView`] of a request, for all that come after it.
+    pub(crate) fn note(&self, request: &mut Request) {
+        // Extensions come from our own listeners alone. That of the operator's socket knows better than any header.
+        if request.extensions().get::<ClientView>().is_some_and(|view| view.is_operator) {
+            return;
+        }
+        let view = self.seen(request.extensions(), request.uri(), request.headers());
+        request.extensions_mut().insert(view);
+    }
+
     fn view(&self, head: &Parts) -> ClientView {
-        let peer = head.extensions.get::<Peer>();
+        self.seen(&head.extensions, &head.uri, &head.headers)
+    }
+
+    fn seen(&self, extensions: &Extensions, uri: &Uri, headers: &HeaderMap) -> ClientView {
+        let peer = extensions.get::<Peer>();
         let peer_address = peer.map(|peer| peer.address.ip().to_canonical());
         let is_forwarded = peer_address.is_some_and(|address| self.trusts(address));
         ClientView {
-            address: peer_address.map(|address| self.client(address, &head.headers)),
-            base_url: self.base_url(head, peer.is_some_and(|peer| peer.is_encrypted), is_forwarded),
+            address: peer_address.map(|address| self.client(address, headers)),
+            base_url: self.base_url((uri, headers), peer.is_some_and(|peer| peer.is_encrypted), is_forwarded),
             certificate: peer.and_then(|peer| peer.certificate.clone()),
             is_operator: false,
         }
@@ -100,17 +162,18 @@ impl ViewSettings {
         client
     }
 
-    fn base_url(&self, head: &Parts, is_encrypted: bool, is_forwarded: bool) -> String {
+    fn base_url(&self, (uri, headers): (&Uri, &HeaderMap), is_encrypted: bool, is_forwarded: bool) -> BaseUrl {
         if let Some(url) = &self.public_url {
-            return url.trim_end_matches('/').to_owned();
+            return url.trim_end_matches('/').into();
         }
-        let (mut scheme, mut host) = (if is_encrypted { "https" } else { "http" }, own_host(head));
-        if is_forwarded {
-            scheme = last_word(&head.headers, &FORWARDED_PROTO).and_then(forwarded_scheme).unwrap_or(scheme);
-            host = last_word(&head.headers, &FORWARDED_HOST).filter(|host| authority(host).is_some()).or(host);
+        let scheme = if is_encrypted { "https" } else { "http" };
+        let own = || own_host(uri, headers).and_then(authority);
+        if !is_forwarded {
+            return BaseUrl::Seen { scheme, host: own() };
         }
-        let host = host.filter(|host| authority(host).is_some()).unwrap_or(NO_HOST);
-        format!("{scheme}://{host}")
+        let scheme = last_word(headers, &FORWARDED_PROTO).and_then(forwarded_scheme).unwrap_or(scheme);
+        let host = last_word(headers, &FORWARDED_HOST).and_then(authority).or_else(own);
+        BaseUrl::Seen { scheme, host }
     }
 }
 

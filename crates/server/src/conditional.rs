@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, header};
 
 /// The entity tag of content: its digest in quotes.
 pub(crate) fn entity_tag(digest: &Digest) -> String {
-    format!("\"{digest}\"")
+    ["\"", digest.as_str(), "\""].concat()
 }
 
 /// Whether the client has the content already (`If-None-Match`). Strong, weak and bare spellings count alike.

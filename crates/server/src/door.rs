@@ -12,8 +12,7 @@ use entrepot_oci::{ErrorCode, RepositoryName};
 use entrepot_registry::Registry;
 use entrepot_upstream::{VIA_CACHES_MAX, VIA_HEADER, Via};
 use http::header::{ALLOW, HOST};
-use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::error::ErrorResponse;
@@ -162,9 +161,9 @@ pub(crate) fn is_registry_path(path: &str) -> bool {
 }
 
 /// The host by which the client has reached this server.
-pub(crate) fn own_host(head: &Parts) -> Option<&str> {
-    let header = || head.headers.get(HOST)?.to_str().ok();
-    head.uri.authority().map(http::uri::Authority::as_str).or_else(header)
+pub(crate) fn own_host<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Option<&'h str> {
+    let header = || headers.get(HOST)?.to_str().ok();
+    uri.authority().map(http::uri::Authority::as_str).or_else(header)
 }
 
 /// The caches that a question came through.

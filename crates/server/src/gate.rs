@@ -21,7 +21,7 @@ use crate::challenge::{Challenge, ChallengeError};
 use crate::client_view::ClientView;
 use crate::error::{ErrorResponse, chain};
 use crate::proof::{ProofError, proof};
-use crate::route::{Access, Route};
+use crate::route::{Access, Route, Subject};
 
 /// Why it is not known who sends a request.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ pub(crate) async fn authenticate(authority: &Authority, head: &Parts, view: &Cli
     })?;
     let claim = Claim::of(&proof);
     let attempt = Attempt { address: view.address, certificate: view.certificate.clone(), proof };
-    authority.authenticate(attempt).await.map_err(|refusal| {
+    // Boxed: to log somebody in takes many steps, which are no part of the future of those who need not.
+    Box::pin(authority.authenticate(attempt)).await.map_err(|refusal| {
         origin().login_failed(&claim, &chain(&refusal));
         Unproven::Refused(refusal)
     })
@@ -83,7 +84,8 @@ pub(crate) fn challenge(
     error: Option<ChallengeError>,
 ) -> Option<String> {
     let service = authority.service()?;
-    Some(Challenge { base_url: &view.base_url, namespace, service, scopes, error }.to_string())
+    let base_url = &view.base_url.to_string();
+    Some(Challenge { base_url, namespace, service, scopes, error }.to_string())
 }
 
 /// What the rules are asked about a name.
@@ -105,8 +107,10 @@ pub(crate) struct Need {
     /// The word for the log and the metrics.
     action: &'static str,
     target: Target,
-    /// What a token has to be asked for.
-    scopes: Vec<Scope>,
+    /// What a token has to be asked for, about the target.
+    scoped: Actions,
+    /// The repository that a token has to let its holder pull from as well.
+    source: Option<RepositoryName>,
     /// It goes on with an upload that was begun with a token that was good then.
     goes_on: bool,
 }
@@ -138,32 +142,35 @@ impl Need {
             Access::Push(_) => (PUSH, "push", PULL.union(PUSH)),
             Access::Delete(_) => (DELETE, "delete", DELETE),
         };
-        let mut asked_for = Vec::new();
-        if let Some(name) = target.canonical() {
-            asked_for.push(Scope::repository(name.clone(), scoped));
-        } else if !scoped.is_empty() {
-            asked_for.push(Scope { resource: ResourceKind::Catalog, actions: scoped });
-        }
         let source = source.map(|source| registry.named(source).name);
-        asked_for.extend(source.map(|source| Scope::repository(source, PULL)));
-        Self { actions, action, target, scopes: asked_for, goes_on }
+        Self { actions, action, target, scoped, source, goes_on }
     }
 
     /// To pull what a name that was asked for turned out to stand for.
     fn of_mirrored(name: &RepositoryName, registry: &Registry) -> Self {
         let target = target(registry, name);
-        let scopes = target.canonical().map(|name| Scope::repository(name.clone(), PULL)).into_iter().collect();
-        Self { actions: PULL, action: "pull", target, scopes, goes_on: false }
+        Self { actions: PULL, action: "pull", target, scoped: PULL, source: None, goes_on: false }
     }
 
     /// To do what the operator does with this.
     pub(crate) const fn to_administrate(target: Target) -> Self {
-        Self { actions: ADMIN, action: "admin", target, scopes: Vec::new(), goes_on: false }
+        Self { actions: ADMIN, action: "admin", target, scoped: Actions::NONE, source: None, goes_on: false }
+    }
+
+    /// What a token has to be asked for.
+    fn scopes(&self) -> Vec<Scope> {
+        let of_target = (!self.scoped.is_empty()).then(|| match self.target.canonical() {
+            Some(name) => Scope::repository(name.clone(), self.scoped),
+            None => Scope { resource: ResourceKind::Catalog, actions: self.scoped },
+        });
+        let of_source = self.source.iter().map(|source| Scope::repository(source.clone(), PULL));
+        of_target.into_iter().chain(of_source).collect()
     }
 
     /// As the reference registry lists it.
     fn detail(&self) -> Value {
-        let entries = self.scopes.iter().flat_map(|scope| {
+        let scopes = self.scopes();
+        let entries = scopes.iter().flat_map(|scope| {
             let (kind, name) = match &scope.resource {
                 ResourceKind::Repository(name) => ("repository", name.as_str()),
                 ResourceKind::Catalog => ("registry", "catalog"),
@@ -225,8 +232,8 @@ impl Visitor {
                 let action = need.map_or("enter", |need| need.action);
                 facts.decision = Some(Decision { action, outcome: "not authenticated" });
                 let response = ErrorResponse::from(&unproven);
-                let scopes = need.map_or(&[][..], |need| &need.scopes);
-                let challenge = challenge(&authority, &view, namespace, scopes, unproven.challenge_error());
+                let scopes = need.map(Need::scopes).unwrap_or_default();
+                let challenge = challenge(&authority, &view, namespace, &scopes, unproven.challenge_error());
                 Err(response.challenging(challenge))
             }
         }
@@ -267,7 +274,7 @@ impl Visitor {
     }
 
     /// Notes that what the rules allow him was denied further on, because of what it is done with.
-    pub(crate) fn was_denied(&self, need: &Need, reference: Option<&str>, reason: &str) {
+    pub(crate) fn was_denied(&self, need: &Need, reference: Option<&Subject>, reason: &str) {
         if !self.authority.is_open() {
             self.origin.denied(self.deed(need, reference), reason);
         }
@@ -291,13 +298,13 @@ impl Visitor {
         match outcome {
             Ok((actions, rule)) => {
                 if !need.actions.is_empty() && need.actions != PULL {
-                    self.origin.allowed(self.deed(need, reference.as_deref()), &rule);
+                    self.origin.allowed(self.deed(need, reference.as_ref()), &rule);
                 }
                 facts.rule = Some(rule);
                 Ok(actions)
             }
             Err(denial) => {
-                self.origin.denied(self.deed(need, reference.as_deref()), denial.as_str());
+                self.origin.denied(self.deed(need, reference.as_ref()), denial.as_str());
                 Err(self.denied(need, denial))
             }
         }
@@ -338,7 +345,7 @@ impl Visitor {
             }
             _ => return self.forbidden(need, denial),
         };
-        let challenge = challenge(&self.authority, &self.view, self.namespace.as_deref(), &need.scopes, error);
+        let challenge = challenge(&self.authority, &self.view, self.namespace.as_deref(), &need.scopes(), error);
         ErrorResponse::new(ErrorCode::UNAUTHORIZED, message).with_detail(need.detail()).challenging(challenge)
     }
 
@@ -359,8 +366,9 @@ impl Visitor {
         ErrorResponse::new(ErrorCode::DENIED, message).with_detail(need.detail()).challenging(None)
     }
 
-    fn deed<'d>(&'d self, need: &'d Need, reference: Option<&'d str>) -> Deed<'d> {
+    fn deed<'d>(&'d self, need: &'d Need, reference: Option<&'d Subject>) -> Deed<'d> {
         let repository = need.target.canonical().map(RepositoryName::as_str);
+        let reference = reference.map(Subject::as_str);
         Deed { caller: &self.caller, action: need.action, repository, reference }
     }
 }

@@ -5,6 +5,8 @@
 //! answer, which is safe, but by the time a request exists nobody can tell any more. We refuse such a request
 //! (<https://www.rfc-editor.org/rfc/rfc9112#section-6.3>), so the bytes are looked at as they arrive.
 
+use std::io::BufRead;
+
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 
@@ -37,12 +39,23 @@ pub(crate) struct HeadScan {
 
 impl HeadScan {
     /// Takes the next bytes; everything after the empty line that ends the head is ignored.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().filter(|byte| **byte != b'\r') {
-            if self.place == Place::BehindHead {
-                return;
-            }
-            self.place = self.take(*byte);
+    ///
+    /// Only names are looked at byte by byte. The rest of a line, which is most of a head, is skipped by a search for its end.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some((byte, rest)) = bytes.split_first() {
+            bytes = match self.place {
+                Place::BehindHead => return,
+                Place::StartLine | Place::RestOfLine => {
+                    let Some(rest) = behind_line_end(bytes) else { return };
+                    self.place = Place::LineStart;
+                    rest
+                }
+                _ if *byte == b'\r' => rest,
+                _ => {
+                    self.place = self.take(*byte);
+                    rest
+                }
+            };
         }
     }
 
@@ -57,6 +70,8 @@ impl HeadScan {
             (Place::LineStart, b'\n') => Place::BehindHead,
             (_, b'\n') => Place::LineStart,
             (Place::BeforeStartLine | Place::StartLine, _) => Place::StartLine,
+            // Neither of the names begins otherwise.
+            (Place::LineStart, byte) if !matches!(byte, b'c' | b'C' | b't' | b'T') => Place::RestOfLine,
             (Place::LineStart, _) => {
                 self.name_length = 0;
                 self.extend_name(byte)
@@ -84,6 +99,14 @@ impl HeadScan {
         }
         Place::RestOfLine
     }
+}
+
+/// What follows the next line end, if there is one.
+fn behind_line_end(bytes: &[u8]) -> Option<&[u8]> {
+    // The standard library looks at many bytes at a time here, as it does not in an iterator. To read from memory does not fail.
+    let mut rest = bytes;
+    let length = rest.skip_until(b'\n').ok()?;
+    bytes[..length].ends_with(b"\n").then_some(rest)
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use entrepot_oci::ErrorCode;
 use futures_util::FutureExt;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
+use crate::client_view::ClientView;
 use crate::connection::Peer;
 use crate::door::is_registry_path;
 use crate::error::ErrorResponse;
@@ -75,23 +75,26 @@ impl Refusal {
     }
 }
 
-/// The layer inside the access log: refuses what must not be routed, and marks every answer.
-pub(crate) async fn enforce(mut request: Request, next: Next) -> Response {
+/// Refuses what must not be routed, has the rest answered, and marks every answer.
+pub(crate) async fn enforce<F>(id: RequestId, mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let is_registry = is_registry_path(request.uri().path());
-    let id = request.extensions().get::<RequestId>().copied();
     request.headers_mut().remove(REQUEST_ID);
     let mut response = match check(&request) {
-        Ok(()) => answered(request, next, id).await,
-        Err(refusal) => refused(&refusal, request.method() == Method::HEAD, id),
+        Ok(()) => {
+            let is_head = request.method() == Method::HEAD;
+            guarded(id, is_head, answer(request)).await
+        }
+        Err(refusal) => refused(&refusal, request.method() == Method::HEAD, Some(id)),
     };
     let headers = response.headers_mut();
     if is_registry {
         headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(id) = id.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) {
-        headers.insert(REQUEST_ID, id);
-    }
+    headers.insert(REQUEST_ID, id.into());
     response
 }
 
@@ -136,21 +139,31 @@ fn check_host(request: &Request) -> Result<(), Refusal> {
     if hosts.next().is_some() {
         return Err(Refusal::HostRepeated);
     }
-    let host = host.to_str().ok().and_then(authority).ok_or(Refusal::HostInvalid)?;
+    let host = host.to_str().map_err(|_| Refusal::HostInvalid)?;
     match request.uri().authority() {
-        Some(target) if *target != host => Err(Refusal::HostContradicted),
-        _ => Ok(()),
+        // What the view is made of was found good.
+        None if seen_host(request) == Some(host) => Ok(()),
+        None => authority(host).map(|_| ()).ok_or(Refusal::HostInvalid),
+        Some(target) if *target == authority(host).ok_or(Refusal::HostInvalid)? => Ok(()),
+        Some(_) => Err(Refusal::HostContradicted),
     }
+}
+
+/// The host as it was read for the view of the client.
+fn seen_host(request: &Request) -> Option<&str> {
+    request.extensions().get::<ClientView>()?.base_url.seen_host()
 }
 
 /// A host with an optional port, and nothing else that an authority may have.
 pub(crate) fn authority(text: &str) -> Option<Authority> {
     let authority = Authority::from_str(text).ok()?;
-    let port_is_valid = match text.strip_prefix(authority.host())? {
+    // Asked once: it looks for the host anew each time.
+    let host = authority.host();
+    let port_is_valid = match text.strip_prefix(host)? {
         "" => true,
         port => port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()),
     };
-    (!authority.host().is_empty() && port_is_valid).then_some(authority)
+    (!host.is_empty() && port_is_valid).then_some(authority)
 }
 
 /// A compressed body could grow without bound, and its digest would not be that of the content.
@@ -173,14 +186,14 @@ fn refused(refusal: &Refusal, is_head: bool, id: Option<RequestId>) -> Response 
     response
 }
 
-async fn answered(request: Request, next: Next, id: Option<RequestId>) -> Response {
+/// The answer, or what is left to say after a panic.
+async fn guarded(id: RequestId, is_head: bool, answer: impl Future<Output = Response>) -> Response {
     // Nothing of a request outlives its panic but what is shared, and that is behind locks which tell poisoned from sound.
-    let is_head = request.method() == Method::HEAD;
-    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(answer).catch_unwind().await;
     outcome.unwrap_or_else(|panic| {
         let cause = panic_message(panic.as_ref());
-        tracing::error!(request.id = id.map(tracing::field::display), cause, "a request handler panicked");
-        ErrorResponse::new(ErrorCode::UNKNOWN, ErrorCode::UNKNOWN.meaning()).into_response(is_head, id)
+        tracing::error!(request.id = %id, cause, "a request handler panicked");
+        ErrorResponse::new(ErrorCode::UNKNOWN, ErrorCode::UNKNOWN.meaning()).into_response(is_head, Some(id))
     })
 }
 

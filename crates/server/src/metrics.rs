@@ -208,9 +208,12 @@ struct DecisionLabels {
     outcome: &'static str,
 }
 
-/// Requests and their answers.
+/// Requests and their answers. Each request has a clone, which is one count.
 #[derive(Clone, Debug)]
-pub struct RequestMetrics {
+pub struct RequestMetrics(Arc<RequestSeries>);
+
+#[derive(Debug)]
+struct RequestSeries {
     requests: Family<RequestLabels, Counter>,
     duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
     sent: Counter,
@@ -237,7 +240,7 @@ pub(crate) struct CountedRequest<'r> {
 
 impl RequestMetrics {
     fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
+        let metrics = RequestSeries {
             requests: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
             sent: Counter::default(),
@@ -267,25 +270,26 @@ impl RequestMetrics {
         );
         registry.register_with_unit("sent", "Bytes of response bodies", Unit::Bytes, metrics.sent.clone());
         registry.register_with_unit("received", "Bytes of request bodies", Unit::Bytes, metrics.received.clone());
-        metrics
+        Self(Arc::new(metrics))
     }
 
     pub(crate) fn count(&self, request: &CountedRequest<'_>) {
         let route = request.route.map_or("unmatched", |label| label.0);
         let labels =
             RequestLabels { route, method: method_label(request.method), status: status_label(request.status) };
-        self.requests.get_or_create(&labels).inc();
-        self.duration.get_or_create(&RouteLabels { route }).observe(request.duration.as_secs_f64());
-        self.sent.inc_by(request.bytes_sent);
-        self.received.inc_by(request.bytes_received);
+        let series = &self.0;
+        series.requests.get_or_create(&labels).inc();
+        series.duration.get_or_create(&RouteLabels { route }).observe(request.duration.as_secs_f64());
+        series.sent.inc_by(request.bytes_sent);
+        series.received.inc_by(request.bytes_received);
         if let Some(status) = request.cache {
-            self.cache.get_or_create(&CacheLabels { result: status.as_str() }).inc();
+            series.cache.get_or_create(&CacheLabels { result: status.as_str() }).inc();
         }
         if let Some(door) = request.door {
-            self.doors.get_or_create(&DoorLabels { door }).inc();
+            series.doors.get_or_create(&DoorLabels { door }).inc();
         }
         if let Some(Decision { action, outcome }) = request.decision {
-            self.decisions.get_or_create(&DecisionLabels { action, outcome }).inc();
+            series.decisions.get_or_create(&DecisionLabels { action, outcome }).inc();
         }
     }
 }
@@ -341,16 +345,21 @@ fn answer(status: StatusCode, media_type: &'static str, page: String) -> Respons
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use axum::routing::any;
     use http::Request;
     use http_body_util::BodyExt;
-    use tower::ServiceExt;
+    use tower::{Service, ServiceExt};
 
     use super::*;
     use crate::front::front;
     use crate::request_id::RequestIds;
 
-    async fn fetch(router: Router, method: Method, path: &str) -> (u16, String) {
+    async fn fetch<S>(router: S, method: Method, path: &str) -> (u16, String)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
         let request = Request::builder().method(method).uri(path).header(header::HOST, "a");
         let request = request.body(Body::empty()).expect("a request");
         let response = router.oneshot(request).await.expect("an answer");

@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use entrepot_oci::{Digest, RepositoryName};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LINK, LOCATION, WARNING};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::conditional::entity_tag;
@@ -37,16 +37,25 @@ const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remov
 
 /// An answer under construction.
 #[derive(Debug)]
-pub(crate) struct Answer(http::response::Builder);
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+}
 
 impl Answer {
     pub(crate) fn new(status: StatusCode) -> Self {
-        Self(Response::builder().status(status))
+        // Room for those of a pull and those that every answer gets.
+        Self { status, headers: HeaderMap::with_capacity(10) }
     }
 
     /// Adds a header whose value is made of names, digests and numbers, which are always legal.
     pub(crate) fn header(self, name: HeaderName, value: impl AsRef<str>) -> Self {
-        Self(self.0.header(name, value.as_ref()))
+        self.value(name, legal(HeaderValue::from_str(value.as_ref())))
+    }
+
+    fn value(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
     }
 
     pub(crate) fn content_digest(self, digest: &Digest) -> Self {
@@ -56,7 +65,7 @@ impl Answer {
     /// The headers that let clients and caches keep the content: for ever under its digest, until asked again under a tag.
     pub(crate) fn cached(self, digest: &Digest, is_immutable: bool) -> Self {
         let cache_control = if is_immutable { IMMUTABLE } else { REVALIDATE };
-        Self(self.header(ETAG, entity_tag(digest)).0.header(CACHE_CONTROL, cache_control))
+        self.value(ETAG, legal(HeaderValue::try_from(entity_tag(digest)))).value(CACHE_CONTROL, cache_control)
     }
 
     /// Where the content or the session is, relative to the root: right behind any reverse proxy.
@@ -100,13 +109,20 @@ impl Answer {
 
     /// Ends with a body of exactly `length` bytes; an empty one in its place answers a HEAD.
     pub(crate) fn sized(self, length: u64, body: Body) -> Response {
-        self.header(CONTENT_LENGTH, length.to_string()).finish(body)
+        self.value(CONTENT_LENGTH, length.into()).finish(body)
     }
 
-    #[expect(clippy::expect_used, reason = "every value above is made of characters that a header may have")]
     fn finish(self, body: Body) -> Response {
-        self.0.body(body).expect("names, digests, numbers and escaped texts are legal header values")
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
     }
+}
+
+#[expect(clippy::expect_used, reason = "every value above is made of characters that a header may have")]
+fn legal<E: std::fmt::Debug>(value: Result<HeaderValue, E>) -> HeaderValue {
+    value.expect("names, digests, numbers and escaped texts are legal header values")
 }
 
 /// A body that is not there, and says no length either. A 204 may not have one and that of a 304 would be the length of

@@ -3,6 +3,8 @@
 //! Repository names have slashes and may hold components such as `blobs` or `manifests`, so a path is matched from the
 //! right: what follows the name is a fixed tail, and a reference or digest never has a slash.
 
+use std::borrow::Cow;
+
 use entrepot_oci::{Digest, DigestError, NameError, RepositoryName, TagOrDigest};
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -130,20 +132,42 @@ impl Route {
         }
     }
 
-    /// What of the repository the request is about: a tag, a digest or an upload.
-    pub fn subject(&self) -> Option<String> {
+    /// What of the repository the request is about.
+    pub fn subject(&self) -> Option<Subject> {
         match self {
             Self::PullManifest(_, reference)
             | Self::PushManifest(_, reference)
-            | Self::DeleteManifest(_, reference) => Some(reference.to_string()),
+            | Self::DeleteManifest(_, reference) => Some(Subject::Manifest(reference.clone())),
             Self::PullBlob(_, digest) | Self::DeleteBlob(_, digest) | Self::Referrers(_, digest) => {
-                Some(digest.to_string())
+                Some(Subject::Content(digest.clone()))
             }
             Self::UploadStatus(_, id)
             | Self::AppendToUpload(_, id)
             | Self::FinishUpload(_, id)
-            | Self::CancelUpload(_, id) => Some(id.clone()),
+            | Self::CancelUpload(_, id) => Some(Subject::Upload(id.clone())),
             Self::Base | Self::Catalog | Self::Discover | Self::StartUpload(_) | Self::Tags(_) => None,
+        }
+    }
+}
+
+/// What of a repository a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A manifest, by what it is asked by.
+    Manifest(TagOrDigest),
+    /// A blob, or what referrers refer to.
+    Content(Digest),
+    /// An upload, by what the client says is its id.
+    Upload(String),
+}
+
+impl Subject {
+    /// As it is logged.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Manifest(TagOrDigest::Tag(tag)) => tag.as_str(),
+            Self::Manifest(TagOrDigest::Digest(digest)) | Self::Content(digest) => digest.as_str(),
+            Self::Upload(id) => id,
         }
     }
 }
@@ -217,9 +241,9 @@ impl Place {
             return Ok(Self::Base);
         }
         let rest = rest.strip_prefix('/').ok_or(RouteError::UnknownPath)?;
-        let segments: Vec<String> =
+        let segments: Vec<Cow<'_, str>> =
             rest.split('/').map(decode).collect::<Option<_>>().ok_or(RouteError::UnknownPath)?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         match segments.as_slice() {
             ["_catalog"] => Ok(Self::Catalog),
             ["_oci", "ext", "discover"] => Ok(Self::Discover),
@@ -299,8 +323,8 @@ const fn not_allowed(allowed: &'static str) -> Result<Route, RouteError> {
 }
 
 /// A segment, decoded; `None` when it is not UTF-8. An encoded slash stays inside its segment, where no grammar has it.
-fn decode(segment: &str) -> Option<String> {
-    percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    if segment.contains('%') { percent_decode_str(segment).decode_utf8().ok() } else { Some(segment.into()) }
 }
 
 fn parse_name(segments: &[&str]) -> Result<RepositoryName, RouteError> {

@@ -9,17 +9,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use http::header::HOST;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::client_view::ClientView;
 use crate::connection::Ending;
@@ -32,20 +31,24 @@ const LOCALHOST: HeaderValue = HeaderValue::from_static("localhost");
 impl ClientView {
     /// Whoever can open the server's own socket, or runs it in his own process.
     pub fn operator() -> Self {
-        Self { base_url: "http://localhost".to_owned(), is_operator: true, ..Self::default() }
+        Self { base_url: "http://localhost".into(), is_operator: true, ..Self::default() }
     }
 }
 
-/// Serves `router` on the operator's socket until `shutdown` completes, then lets open requests finish for at most `patience`.
-pub async fn serve_socket(
+/// Serves `service` on the operator's socket until `shutdown` completes, then lets open requests finish for at most `patience`.
+pub async fn serve_socket<S>(
     listener: UnixListener,
-    router: Router,
+    service: S,
     patience: Duration,
     shutdown: impl Future<Output = ()>,
-) -> ServeOutcome {
+) -> ServeOutcome
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let (tasks, ending) = (TaskTracker::new(), Ending::default());
     tokio::select! {
-        never = accept_all(&listener, &router, &tasks, &ending) => match never {},
+        never = accept_all(&listener, &service, &tasks, &ending) => match never {},
         () = shutdown => {}
     }
     drop(listener);
@@ -60,15 +63,19 @@ pub async fn serve_socket(
     ServeOutcome { connections_cut }
 }
 
-async fn accept_all(listener: &UnixListener, router: &Router, tasks: &TaskTracker, ending: &Ending) -> Infallible {
+async fn accept_all<S>(listener: &UnixListener, service: &S, tasks: &TaskTracker, ending: &Ending) -> Infallible
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let slots = Arc::new(Semaphore::new(SOCKET_CONNECTIONS_MAX));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (router, ending) = (router.clone(), ending.clone());
+                let (service, ending) = (service.clone(), ending.clone());
                 tasks.spawn(async move {
-                    serve_connection(stream, router, ending).await;
+                    serve_connection(stream, service, ending).await;
                     drop(slot);
                 });
             }
@@ -80,12 +87,15 @@ async fn accept_all(listener: &UnixListener, router: &Router, tasks: &TaskTracke
     }
 }
 
-async fn serve_connection(stream: UnixStream, router: Router, ending: Ending) {
+async fn serve_connection<S>(stream: UnixStream, service: S, ending: Ending)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.headers_mut().entry(HOST).or_insert(LOCALHOST);
         request.extensions_mut().insert(ClientView::operator());
-        router.clone().oneshot(request)
+        service.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,6 +122,7 @@ async fn serve_connection(stream: UnixStream, router: Router, ending: Ending) {
 mod tests {
     use std::path::Path;
 
+    use axum::Router;
     use axum::routing::get;
     use http::StatusCode;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

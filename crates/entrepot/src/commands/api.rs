@@ -10,7 +10,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -286,10 +285,7 @@ impl Api {
                 let failed = |source: LegacyError| ApiError::NoAnswer { url: url.clone(), source: source.into() };
                 Ok(client.request(request).await.map_err(failed)?.map(Body::new))
             }
-            Self::InProcess(assembly) => {
-                let router: Router = assembly.router.clone();
-                router.oneshot(request).await.map_err(|never| match never {})
-            }
+            Self::InProcess(assembly) => assembly.router.clone().oneshot(request).await.map_err(|never| match never {}),
         }
     }
 

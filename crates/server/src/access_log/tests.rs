@@ -14,8 +14,11 @@ use tracing::subscriber::DefaultGuard;
 
 use super::*;
 use crate::client_view::ViewSettings;
-use crate::front::front;
+use crate::front::{Front, front};
 use crate::metrics::Metrics;
+use crate::request_id::RequestIds;
+
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// The lines that were logged on this thread, as JSON.
 #[derive(Clone, Default)]
@@ -53,11 +56,11 @@ impl Lines {
     }
 }
 
-fn router() -> Router {
+fn router() -> Front {
     let facts = RequestFacts {
-        repository: Some("team/app".to_owned()),
-        reference: Some("1.2".to_owned()),
-        digest: Some("sha256:00".to_owned()),
+        repository: Some("team/app".parse().expect("a name")),
+        reference: Some(Subject::Upload("1.2".to_owned())),
+        digest: Some(DIGEST.parse().expect("a digest")),
         cache: Some(CacheStatus::Hit),
         upstream: None,
         door: Some("namespace"),
@@ -120,7 +123,7 @@ async fn the_line_has_the_facts_and_comes_after_the_last_byte() {
     let expected = json!({
         "level": "INFO", "target": "access", "message": "answered", "request.id": "00000007-1", "method": "GET",
         "path": "/v2/team/app/manifests/1.2", "status": 200, "bytes_sent": 12, "bytes_received": 0,
-        "duration_ms": null, "cache": "hit", "repository": "team/app", "reference": "1.2", "digest": "sha256:00",
+        "duration_ms": null, "cache": "hit", "repository": "team/app", "reference": "1.2", "digest": DIGEST,
         "door": "namespace", "principal": "alice", "rule": "team",
     });
     assert_eq!(line, expected);

@@ -40,6 +40,7 @@ use crate::metrics::RouteLabel;
 use crate::query::Query;
 use crate::request_id::RequestId;
 use crate::respond::Answer;
+use crate::route::Subject;
 
 const JSON: &str = "application/json";
 
@@ -155,9 +156,9 @@ impl Order {
     /// Asks the same about a repository of the cache, and finds its name. Which registries there are to be named is only for those who
     /// may.
     fn ask_about(&mut self, image: &ImageReference) -> Result<RepositoryName, ErrorResponse> {
-        self.facts.reference = image.reference().map(ToString::to_string);
+        self.facts.reference = image.reference().cloned().map(Subject::Manifest);
         let name = name_behind(&self.registry, image.registry(), image.repository());
-        self.facts.repository = Some(name.to_string());
+        self.facts.repository = Some(name.clone());
         self.ask(target(&self.registry, &name))?;
         Ok(self.registry.name_behind(image.registry(), image.repository())?)
     }

@@ -13,7 +13,7 @@ use crate::respond::Answer;
 
 /// `GET` and `HEAD`. A HEAD ignores ranges and fetches nothing.
 pub(super) async fn pull(call: &Call, repository: &Repository, digest: &Digest, facts: &mut RequestFacts) -> Handled {
-    facts.digest = Some(digest.to_string());
+    facts.digest = Some(digest.clone());
     let answer = |status| Answer::new(status).content_digest(digest).cached(digest, true);
     if call.is_head() || is_not_modified(&call.headers, digest) {
         let (size, cache) = repository.blob_size(digest).await?;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use entrepot_oci::{Digest, ErrorCode, MediaType, RepositoryName, Tag, referrers_index};
 use entrepot_registry::{Listing, PAGE_MAX, Repository};
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Call, Handled};
@@ -15,13 +16,25 @@ use crate::respond::{Answer, OCI_FILTERS_APPLIED};
 
 const JSON: &str = "application/json";
 
+/// A page of tags. Written as it is: a page may have ten thousand, and a tree of values would copy each of them.
+#[derive(Serialize)]
+struct TagList<'l> {
+    name: &'l RepositoryName,
+    tags: &'l [Tag],
+}
+
+/// A page of repositories.
+#[derive(Serialize)]
+struct Catalog<'l> {
+    repositories: &'l [RepositoryName],
+}
+
 /// `GET …/tags/list`
 pub(super) async fn tags(call: &Call, repository: &Repository) -> Handled {
     let page = PageParameters::of(call)?;
     let listing = repository.tags(after::<Tag>(call, ErrorCode::TAG_INVALID)?, page.limit).await?;
     let name = call.led.asked.as_ref().unwrap_or_else(|| repository.name());
-    let body = json!({ "name": name, "tags": listing.entries });
-    Ok(page.respond(call, &listing, &body, Tag::as_str))
+    Ok(page.respond(call, &listing, &TagList { name, tags: &listing.entries }, Tag::as_str))
 }
 
 /// `GET /v2/_catalog`: the hosted repositories. What is cached is other registries' business.
@@ -29,8 +42,7 @@ pub(super) async fn catalog(call: &Call) -> Handled {
     let page = PageParameters::of(call)?;
     let after = after::<RepositoryName>(call, ErrorCode::NAME_INVALID)?;
     let listing = call.registry.catalog(after, page.limit, &|name| call.rights.may_read(name)).await?;
-    let body = json!({ "repositories": listing.entries });
-    Ok(page.respond(call, &listing, &body, RepositoryName::as_str))
+    Ok(page.respond(call, &listing, &Catalog { repositories: &listing.entries }, RepositoryName::as_str))
 }
 
 /// `GET …/referrers/<digest>`
@@ -76,7 +88,7 @@ where
 /// The way on leads through the door that the client came in by.
 fn next_page<'p>(answer: Answer, call: &'p Call, mut parameters: Vec<(&'p str, &'p str)>) -> Answer {
     parameters.extend(call.query.first("ns").map(|namespace| ("ns", namespace)));
-    answer.next(&call.path, &parameters)
+    answer.next(call.uri.path(), &parameters)
 }
 
 /// `n`.
@@ -103,7 +115,7 @@ impl PageParameters {
         &self,
         call: &Call,
         listing: &Listing<Key>,
-        body: &serde_json::Value,
+        body: &impl Serialize,
         text: impl Fn(&Key) -> &str,
     ) -> axum::response::Response {
         let mut answer = Answer::new(StatusCode::OK).warning(listing.warning.as_deref());
@@ -115,6 +127,7 @@ impl PageParameters {
             }
             answer = next_page(answer, call, parameters);
         }
-        answer.bytes(JSON, Bytes::from(body.to_string()), call.is_head())
+        // Texts into memory: there is no way to fail.
+        answer.bytes(JSON, serde_json::to_vec(body).map(Bytes::from).unwrap_or_default(), call.is_head())
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn pull(
 ) -> Handled {
     let pulled = repository.manifest(reference).await?;
     let digest = &pulled.manifest.digest;
-    facts.digest = Some(digest.to_string());
+    facts.digest = Some(digest.clone());
     facts.cache = logged(pulled.cache);
     let is_not_modified = is_not_modified(&call.headers, digest);
     let answer = Answer::new(if is_not_modified { StatusCode::NOT_MODIFIED } else { StatusCode::OK })
@@ -65,7 +65,7 @@ pub(super) async fn push(
         condition,
     };
     let pushed = repository.push_manifest(upload).await?;
-    facts.digest = Some(pushed.digest.to_string());
+    facts.digest = Some(pushed.digest.clone());
     let location = format!("/v2/{}/manifests/{}", repository.name(), pushed.digest);
     let mut answer = Answer::new(StatusCode::CREATED).location(location).content_digest(&pushed.digest);
     if let Some(subject) = pushed.subject {

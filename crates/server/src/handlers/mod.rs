@@ -7,7 +7,7 @@ mod uploads;
 
 use axum::response::Response;
 use entrepot_registry::{Actor, CacheStatus, Registry, Repository};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use std::sync::Arc;
 
 use crate::access_log::RequestFacts;
@@ -29,7 +29,7 @@ pub(crate) struct Call {
     pub(crate) rights: Rights,
     pub(crate) method: Method,
     /// As it was sent: pages lead on through the door that the first one was asked for by.
-    pub(crate) path: String,
+    pub(crate) uri: Uri,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) led: Led,
@@ -56,32 +56,39 @@ pub(crate) async fn handle(call: Call, route: Route, body: axum::body::Body, fac
         None => None,
     };
     facts.upstream = repository.as_ref().and_then(Repository::upstream).map(ToOwned::to_owned);
+    // What is rarer than pulls is boxed: its futures are many times as large, and would be a part of every pull's.
     match (route, repository) {
         (Route::Base, _) => Ok(base(&call)),
-        (Route::Catalog, _) => lists::catalog(&call).await,
+        (Route::Catalog, _) => Box::pin(lists::catalog(&call)).await,
         (Route::Discover, _) => Ok(lists::discover(&call)),
         (Route::PullManifest(_, reference), Some(repository)) => {
             manifests::pull(&call, &repository, &reference, facts).await
         }
         (Route::PushManifest(_, reference), Some(repository)) => {
-            manifests::push(&call, &repository, reference, body, facts).await
+            Box::pin(manifests::push(&call, &repository, reference, body, facts)).await
         }
         (Route::DeleteManifest(_, reference), Some(repository)) => {
-            repository.delete_manifest(&reference).await?;
+            Box::pin(repository.delete_manifest(&reference)).await?;
             Ok(Answer::new(StatusCode::ACCEPTED).empty())
         }
         (Route::PullBlob(_, digest), Some(repository)) => blobs::pull(&call, &repository, &digest, facts).await,
         (Route::DeleteBlob(_, digest), Some(repository)) => {
-            repository.delete_blob(&digest).await?;
+            Box::pin(repository.delete_blob(&digest)).await?;
             Ok(Answer::new(StatusCode::ACCEPTED).content_digest(&digest).empty())
         }
-        (Route::StartUpload(_), Some(repository)) => uploads::start(&call, &repository, body, facts).await,
-        (Route::UploadStatus(_, id), Some(repository)) => uploads::status(&repository, &id).await,
-        (Route::AppendToUpload(_, id), Some(repository)) => uploads::append(&call, &repository, &id, body).await,
-        (Route::FinishUpload(_, id), Some(repository)) => uploads::finish(&call, &repository, &id, body, facts).await,
-        (Route::CancelUpload(_, id), Some(repository)) => uploads::cancel(&repository, &id).await,
-        (Route::Tags(_), Some(repository)) => lists::tags(&call, &repository).await,
-        (Route::Referrers(_, subject), Some(repository)) => lists::referrers(&call, &repository, &subject).await,
+        (Route::StartUpload(_), Some(repository)) => Box::pin(uploads::start(&call, &repository, body, facts)).await,
+        (Route::UploadStatus(_, id), Some(repository)) => Box::pin(uploads::status(&repository, &id)).await,
+        (Route::AppendToUpload(_, id), Some(repository)) => {
+            Box::pin(uploads::append(&call, &repository, &id, body)).await
+        }
+        (Route::FinishUpload(_, id), Some(repository)) => {
+            Box::pin(uploads::finish(&call, &repository, &id, body, facts)).await
+        }
+        (Route::CancelUpload(_, id), Some(repository)) => Box::pin(uploads::cancel(&repository, &id)).await,
+        (Route::Tags(_), Some(repository)) => Box::pin(lists::tags(&call, &repository)).await,
+        (Route::Referrers(_, subject), Some(repository)) => {
+            Box::pin(lists::referrers(&call, &repository, &subject)).await
+        }
         // A route about a repository names it: `Route::repository` is exhaustive.
         (_, None) => Err(crate::route::RouteError::UnknownPath.into()),
     }

@@ -25,12 +25,12 @@ pub(super) async fn start(call: &Call, repository: &Repository, body: Body, fact
             None => repository.mount(&digest, None, &|name| call.rights.may_read(name)).await?,
         };
         if is_mounted {
-            facts.digest = Some(digest.to_string());
+            facts.digest = Some(digest.clone());
             return Ok(created(repository, &digest));
         }
     } else if let Some(text) = call.query.first("digest") {
         let digest = parse_digest(text)?;
-        facts.digest = Some(digest.to_string());
+        facts.digest = Some(digest.clone());
         repository.push_blob(&digest, content_length(call), into_source(body)).await?;
         return Ok(created(repository, &digest));
     }
@@ -68,7 +68,7 @@ pub(super) async fn finish(
         return Err(ErrorResponse::new(ErrorCode::DIGEST_INVALID, message));
     };
     let digest = parse_digest(text)?;
-    facts.digest = Some(digest.to_string());
+    facts.digest = Some(digest.clone());
     let outcome = repository.finish_upload(id, &digest, chunk(call)?, into_source(body)).await;
     outcome.map_err(|error| in_session(error.into(), repository, id))?;
     Ok(created(repository, &digest))
