@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use crate::gathered_records::GatheredRecords;
 use crate::handshake::shake_hands;
 use crate::metrics::ConnectionMetrics;
 use crate::tls::Tls;
@@ -120,7 +121,8 @@ pub(crate) async fn serve_connection<S>(
     peer.is_encrypted = true;
     peer.certificate = encrypted.certificate;
     if encrypted.is_http2 {
-        http2_connection::serve(encrypted.stream, encrypted.backlog, service, peer, limits, ending).await;
+        let stream = GatheredRecords::new(encrypted.stream);
+        http2_connection::serve(stream, encrypted.backlog, service, peer, limits, ending).await;
     } else {
         http1_connection::serve(encrypted.stream, service, peer, limits, ending).await;
     }
