@@ -114,7 +114,7 @@ pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 2 << 20;
 
 /// Bytes of one HTTP/2 response that wait for the socket; then its body is not asked for more.
-pub(crate) const STREAM_SEND_BUFFER: usize = 400 * 1024;
+pub(crate) const STREAM_SEND_BUFFER: usize = 4 * STREAM_PIECE;
 
 /// The largest piece of a response that HTTP/2 is given at once: one frame, which with its head of 9 bytes fills one record of TLS.
 /// A byte more, and each frame would be two records. A client that takes no such piece for [`STREAM_STALL_TIMEOUT`] loses the
