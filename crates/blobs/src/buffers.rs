@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(Buffer::take_from(&POOL, usize::MAX).room().len(), SMALL_BUFFER_BYTES);
         drop(first);
         assert_eq!(Buffer::take_from(&POOL, usize::MAX).room().len(), MEDIUM_BUFFER_BYTES);
-        assert!(LARGE_BUFFERS_MAX * LARGE_BUFFER_BYTES + MEDIUM_BUFFERS_MAX * MEDIUM_BUFFER_BYTES <= 48 << 20);
+        const { assert!(LARGE_BUFFERS_MAX * LARGE_BUFFER_BYTES + MEDIUM_BUFFERS_MAX * MEDIUM_BUFFER_BYTES <= 48 << 20) };
     }
 
     #[test]
