@@ -8,9 +8,13 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::limits::{IDLE_BUFFERS_MAX, LARGE_BUFFER_BYTES, LARGE_BUFFERS_MAX, SMALL_BUFFER_BYTES};
+use crate::limits::{
+    IDLE_BUFFERS_MAX, LARGE_BUFFER_BYTES, LARGE_BUFFERS_MAX, MEDIUM_BUFFER_BYTES, MEDIUM_BUFFERS_MAX,
+    SMALL_BUFFER_BYTES,
+};
 
-static POOL: Pool = Pool::new();
+static LARGE: Pool = Pool::new();
+static MEDIUM: Pool = Pool::of(MEDIUM_BUFFER_BYTES, MEDIUM_BUFFERS_MAX);
 
 /// A buffer to read or to receive into, then to be sent or written.
 #[derive(Debug)]
@@ -26,19 +30,24 @@ impl Buffer {
     /// A buffer for at most `wanted` bytes: as large as a large one, or smaller when less is wanted or too many large
     /// ones are lent.
     pub(crate) fn take(wanted: usize) -> Self {
-        Self::take_from(&POOL, wanted)
+        Self::take_from(&LARGE, wanted)
+    }
+
+    /// As [`Buffer::take`], and never larger than a medium one: for content that is copied where it is asked for.
+    pub(crate) fn take_for_cached(wanted: usize) -> Self {
+        Self::take_from(&MEDIUM, wanted)
     }
 
     /// A large buffer; `None` when too many are lent.
     pub(crate) fn take_large() -> Option<Self> {
-        POOL.lend().map(|bytes| Self { bytes, filled: LARGE_BUFFER_BYTES, pool: Some(&POOL) })
+        LARGE.lend().map(|bytes| Self { bytes, filled: LARGE_BUFFER_BYTES, pool: Some(&LARGE) })
     }
 
     fn take_from(pool: &'static Pool, wanted: usize) -> Self {
         if wanted > SMALL_BUFFER_BYTES
             && let Some(bytes) = pool.lend()
         {
-            return Self { bytes, filled: wanted.min(LARGE_BUFFER_BYTES), pool: Some(pool) };
+            return Self { bytes, filled: wanted.min(pool.buffer_bytes), pool: Some(pool) };
         }
         let length = wanted.min(SMALL_BUFFER_BYTES);
         Self { bytes: vec![0; length], filled: length, pool: None }
@@ -72,23 +81,30 @@ impl Drop for Buffer {
 
 #[derive(Debug)]
 struct Pool {
+    buffer_bytes: usize,
+    lent_max: usize,
     idle: Mutex<Vec<Vec<u8>>>,
     lent: AtomicUsize,
 }
 
 impl Pool {
+    /// Large buffers.
     const fn new() -> Self {
-        Self { idle: Mutex::new(Vec::new()), lent: AtomicUsize::new(0) }
+        Self::of(LARGE_BUFFER_BYTES, LARGE_BUFFERS_MAX)
     }
 
-    /// A large buffer with whatever its last use left in it; `None` when [`LARGE_BUFFERS_MAX`] are lent.
+    const fn of(buffer_bytes: usize, lent_max: usize) -> Self {
+        Self { buffer_bytes, lent_max, idle: Mutex::new(Vec::new()), lent: AtomicUsize::new(0) }
+    }
+
+    /// A buffer with whatever its last use left in it; `None` when as many as may be are lent.
     fn lend(&self) -> Option<Vec<u8>> {
-        if self.lent.fetch_add(1, Ordering::Relaxed) >= LARGE_BUFFERS_MAX {
+        if self.lent.fetch_add(1, Ordering::Relaxed) >= self.lent_max {
             self.lent.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Some(idle.unwrap_or_else(|| vec![0; LARGE_BUFFER_BYTES]))
+        Some(idle.unwrap_or_else(|| vec![0; self.buffer_bytes]))
     }
 
     fn give_back(&self, bytes: Vec<u8>) {
@@ -129,6 +145,17 @@ mod tests {
         drop(lent);
         assert_eq!(POOL.idle.lock().unwrap().len(), IDLE_BUFFERS_MAX);
         assert_eq!(POOL.lent.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_in_memory_takes_medium_buffers_and_small_ones_beyond_their_bound() {
+        static POOL: Pool = Pool::of(MEDIUM_BUFFER_BYTES, 1);
+        let mut first = Buffer::take_from(&POOL, usize::MAX);
+        assert_eq!(first.room().len(), MEDIUM_BUFFER_BYTES);
+        assert_eq!(Buffer::take_from(&POOL, usize::MAX).room().len(), SMALL_BUFFER_BYTES);
+        drop(first);
+        assert_eq!(Buffer::take_from(&POOL, usize::MAX).room().len(), MEDIUM_BUFFER_BYTES);
+        const { assert!(LARGE_BUFFERS_MAX * LARGE_BUFFER_BYTES + MEDIUM_BUFFERS_MAX * MEDIUM_BUFFER_BYTES <= 48 << 20) };
     }
 
     #[test]

@@ -27,15 +27,23 @@ pub(crate) const PIECES_BEHIND_MAX: usize = 1;
 /// finds little left to do.
 pub(crate) const WRITE_BEHIND_BYTES: u64 = 8 << 20;
 
-/// Bytes of a large buffer.
+/// Bytes of a large buffer: for what comes from a disk, and for what is received.
 pub(crate) const LARGE_BUFFER_BYTES: usize = 256 << 10;
 
+/// Bytes of a medium read buffer, for what is in memory: as much as TLS encrypts and sends at once. More at a time was not faster,
+/// and half of it was slower.
+pub(crate) const MEDIUM_BUFFER_BYTES: usize = 64 << 10;
+
+/// Medium read buffers in use in the whole process; beyond, as for [`LARGE_BUFFERS_MAX`].
+pub(crate) const MEDIUM_BUFFERS_MAX: usize = 256;
+
 /// Large buffers in use in the whole process. Beyond, reads go on through small buffers without read-ahead: slower, but
-/// nobody waits for the buffer of a slow reader, and 10,000 readers cost 320 MiB. What is received is then written in
-/// the memory that it was received in.
+/// nobody waits for the buffer of a slow reader. What is received is then written in the memory that it was received in. Large and
+/// medium ones together are never more than 48 MiB; how many small ones a slow reader makes wait for its socket is bounded by its
+/// connection.
 pub(crate) const LARGE_BUFFERS_MAX: usize = 128;
 
-/// Large buffers that are kept for the next use when nobody has them. More are given back to the allocator.
+/// Buffers of each size that are kept for the next use when nobody has them. More are given back to the allocator.
 pub(crate) const IDLE_BUFFERS_MAX: usize = 32;
 
 /// Bytes of a small read buffer. Reads of no more than this never take a large one.

@@ -1,7 +1,9 @@
 //! The bytes of a blob on their way out.
 //!
-//! Reads happen on the blocking pool, one buffer ahead of whoever takes the bytes: while one buffer is being sent the
-//! next is being filled, and a disk that is slow for one blob stops no other transfer.
+//! What is in memory is read where it is asked for: the copy takes less time than the way to another thread and back, and what was
+//! just copied is still in the cache of the processor that encrypts it. Other reads happen on the blocking pool, one buffer ahead of
+//! whoever takes the bytes: while one buffer is being sent the next is being filled, and a disk that is slow for one blob stops no
+//! other transfer.
 
 use std::fmt;
 use std::future::Future;
@@ -202,20 +204,21 @@ impl Reading {
 
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, StreamError> {
         let position = self.position;
-        let bytes = match self.ahead.take() {
-            Some(read) => self.finish(read).await?,
+        let (bytes, was_cached) = match self.ahead.take() {
+            Some(read) => (self.finish(read).await?, false),
             None => match self.extent.wait(position).await? {
                 Some(until) => match self.read_cached(until) {
-                    Some(bytes) => bytes,
-                    None => self.finish(self.start(until)).await?,
+                    Some(bytes) => (bytes, true),
+                    None => (self.finish(self.start(until)).await?, false),
                 },
                 None => return Ok(None),
             },
         };
         self.position += bytes.len() as u64;
-        // A small buffer means that there is little to read or little memory left: neither wants a second buffer.
+        // A small buffer means that there is little to read or little memory left: neither wants a second buffer. What was in
+        // memory does not either: the next bytes are there as well, or are found not to be.
         let until = self.extent.now();
-        if bytes.len() > SMALL_BUFFER_BYTES && self.position < until {
+        if !was_cached && bytes.len() > SMALL_BUFFER_BYTES && self.position < until {
             self.ahead = Some(self.start(until));
         }
         Ok(Some((bytes, self)))
@@ -226,13 +229,9 @@ impl Reading {
         usize::try_from(until - self.position).unwrap_or(usize::MAX)
     }
 
-    /// Reads the little that there is, if it is in memory: the way to the blocking pool and back would take longer.
+    /// Reads what there is, or the next piece of it, if it is in memory.
     fn read_cached(&self, until: u64) -> Option<Bytes> {
-        let wanted = self.wanted(until);
-        if wanted > SMALL_BUFFER_BYTES {
-            return None;
-        }
-        let mut buffer = Buffer::take(wanted);
+        let mut buffer = Buffer::take_for_cached(self.wanted(until));
         let filled = self.content.read_cached(buffer.room(), self.position)?;
         Some(buffer.freeze(filled))
     }

@@ -18,7 +18,7 @@ use tower::{Service, ServiceExt};
 
 use crate::connection::{ConnectionLimits, Ending, Peer};
 use crate::guarded_stream::{GuardedStream, Phase};
-use crate::limits::HEAD_BYTES_MAX;
+use crate::limits::{ENCRYPTED_QUEUE_BYTES, HEAD_BYTES_MAX};
 use crate::request_body::watched;
 use crate::sendfile::Outbox;
 
@@ -37,6 +37,7 @@ pub(crate) async fn serve<I, S>(
     let phase = Arc::new(Phase::default());
     let stream = GuardedStream::new(stream, Arc::clone(&phase), peer.head_timeout(limits));
     let (address, over_limit, stall_timeout) = (peer.address, peer.over_limit, limits.body_stall_timeout);
+    let is_encrypted = peer.is_encrypted;
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
         let ambiguous_length = phase.begin_exchange();
         let mut request = request.map(|body| watched(body, Some(Arc::clone(&phase)), stall_timeout));
@@ -55,7 +56,11 @@ pub(crate) async fn serve<I, S>(
             Ok::<_, Infallible>(response.map(|body| ExchangeBody { body, phase }))
         }
     });
-    let connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    if is_encrypted {
+        builder.max_buf_size(ENCRYPTED_QUEUE_BYTES);
+    }
+    let connection = builder
         .timer(TokioTimer::new())
         // The guarded stream bounds a head that has begun; what is left for the library's timer is the silence before.
         .header_read_timeout(limits.idle_timeout)

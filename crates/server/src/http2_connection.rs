@@ -36,6 +36,7 @@ use crate::connection::{ConnectionLimits, Ending, Peer};
 use crate::deadline::Deadline;
 use crate::limits;
 use crate::request_body::watched;
+use crate::turn::Turns;
 use crate::write_guard::Backlog;
 
 tokio::task_local! {
@@ -70,13 +71,15 @@ pub(crate) async fn serve<I, S>(
     let connection = builder(newcomers.clone()).serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
     let mut exchanges = Exchanges::new(newcomers, backlog, first_timeout);
-    let mut is_ending = false;
+    let (turns, mut is_ending) = (Turns::default(), false);
     loop {
         let step = tokio::select! {
             biased;
             () = ending.cut.cancelled() => return,
             () = ending.finish.cancelled(), if !is_ending => Step::End,
-            step = std::future::poll_fn(|context| exchanges.poll(context, connection.as_mut())) => step,
+            step = std::future::poll_fn(|context| {
+                turns.poll(context, |context| exchanges.poll(context, connection.as_mut()))
+            }) => step,
         };
         match step {
             Step::Ended(Ok(())) => return,

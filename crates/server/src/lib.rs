@@ -23,6 +23,7 @@ mod door;
 mod error;
 mod front;
 mod gate;
+mod gathered_records;
 mod guarded_stream;
 mod handlers;
 mod handshake;
@@ -45,6 +46,7 @@ mod sendfile;
 mod socket;
 mod tls;
 mod token_endpoint;
+mod turn;
 mod write_guard;
 
 pub use access_log::{Decision, RequestFacts};

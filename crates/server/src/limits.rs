@@ -32,6 +32,10 @@ pub(crate) const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long requests may go on after shutdown was asked for; then their connections are cut.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes of a response that the library queues for an HTTP/1 connection of TLS before it asks for no more; the last buffer may go beyond it. So
+/// a client that does not read holds three read buffers at most. The library's own bound is 400 KiB, and larger writes do not make TLS faster.
+pub(crate) const ENCRYPTED_QUEUE_BYTES: usize = 128 * 1024;
+
 /// Bytes of a request head, start line included; beyond it the answer is 431 and the connection ends.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -120,11 +124,16 @@ pub(crate) const SENDFILE_BURST_BYTES: usize = 1 << 20;
 pub(crate) const SMALL_PART_BYTES: u64 = 32 * 1024;
 
 /// Bytes of one HTTP/2 response that wait for the socket; then its body is not asked for more.
-pub(crate) const STREAM_SEND_BUFFER: usize = 64 * 1024;
+pub(crate) const STREAM_SEND_BUFFER: usize = 4 * STREAM_PIECE;
 
-/// The largest piece of a response that HTTP/2 is given at once: one frame. A client that takes no such piece for
-/// [`STREAM_STALL_TIMEOUT`] loses the response.
-pub(crate) const STREAM_PIECE: usize = 16 * 1024;
+/// The largest piece of a response that HTTP/2 is given at once: one frame, which with its head of 9 bytes fills one record of TLS.
+/// A byte more, and each frame would be two records. A client that takes no such piece for [`STREAM_STALL_TIMEOUT`] loses the
+/// response.
+pub(crate) const STREAM_PIECE: usize = 16 * 1024 - 9;
+
+/// Bytes of an HTTP/2 connection that are encrypted before the socket is given them: four full records, in one write. At the limit
+/// nothing more is taken until the socket has them. (HTTP/1 leaves that to the TLS library, which has the same limit.)
+pub(crate) const GATHERED_MAX: usize = 64 * 1024;
 
 /// A response over HTTP/2 that its client opens no window for is given up after this time, and the others go on. It is longer than
 /// [`WRITE_STALL_TIMEOUT`], because many clients open a window again when half of it is used: megabytes, on a slow link.

@@ -1,5 +1,9 @@
 //! The pace of clients, in a time that passes at once.
 
+use std::sync::atomic::AtomicUsize;
+use std::task::Waker;
+
+use futures_util::FutureExt;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -84,6 +88,62 @@ async fn a_reader_that_stops_is_waited_for_and_then_reset() {
     };
     assert_eq!(error.reason(), Some(Reason::CANCEL));
     assert!((STALL..2 * STALL).contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
+/// A read buffer as a store lends it; all that exist are counted.
+struct Lent(Vec<u8>, Arc<AtomicUsize>);
+
+impl Lent {
+    fn bytes(count: &Arc<AtomicUsize>) -> Bytes {
+        count.fetch_add(1, Ordering::Relaxed);
+        Bytes::from_owner(Self(vec![7; 64 << 10], Arc::clone(count)))
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn responses_on_a_socket_that_nobody_reads_hold_two_buffers_each_at_most() {
+    const RESPONSES: usize = 64;
+    let count = Arc::<AtomicUsize>::default();
+    let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 20);
+    let lent = Arc::clone(&count);
+    let service = tower::service_fn(move |_: Request<Body>| {
+        let lent = Arc::clone(&lent);
+        let frames = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(Lent::bytes(&lent))));
+        async move { Ok::<_, Infallible>(Response::new(Body::new(StreamBody::new(frames)))) }
+    });
+    let peer = Peer::new(([127, 0, 0, 1], 1).into(), false);
+    TaskTracker::new().spawn(async move {
+        serve(near, Backlog::default(), service, peer, &ConnectionLimits::default(), Ending::default()).await;
+    });
+    // Windows without end: what stops the responses is the socket alone.
+    let (mut requests, mut connection) = h2::client::Builder::new()
+        .initial_window_size(1 << 30)
+        .initial_connection_window_size(1 << 30)
+        .handshake::<_, Bytes>(far)
+        .await
+        .expect("a preface");
+    let mut responses = Vec::new();
+    for _ in 0..RESPONSES {
+        let request = Request::get("https://a/").body(()).expect("legal");
+        responses.push(requests.send_request(request, true).expect("room"));
+    }
+    // They are sent, and nothing is read any more.
+    assert!(connection.poll_unpin(&mut Context::from_waker(Waker::noop())).is_pending());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lent = count.load(Ordering::Relaxed);
+    assert!((RESPONSES..=2 * RESPONSES).contains(&lent), "{lent} buffers for {RESPONSES} responses");
 }
 
 #[tokio::test(start_paused = true)]
