@@ -63,7 +63,7 @@ impl LocalFile {
     /// tells. Does not wait itself.
     pub fn is_resident(&self, position: u64, length: usize) -> bool {
         let last = length.saturating_sub(1);
-        let looks = (0..last).step_by(RESIDENCE_STEP_BYTES).chain([last]);
+        let mut looks = (0..last).step_by(RESIDENCE_STEP_BYTES).chain([last]);
         let is_here = |offset: usize| match preadv2(
             &self.file,
             &mut [IoSliceMut::new(&mut [0])],
@@ -74,7 +74,7 @@ impl LocalFile {
             // Whatever else is wrong is met again by whoever reads.
             Err(error) => error != Errno::AGAIN,
         };
-        looks.map(is_here).all(|is_here| is_here)
+        looks.all(is_here)
     }
 
     /// Reads the `length` bytes from `position` on for the kernel to have them in memory, and asks it for as many again. Waits for the

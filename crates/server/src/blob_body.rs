@@ -82,7 +82,7 @@ async fn content(
     part: Option<ByteRange>,
     outbox: Option<&Outbox>,
 ) -> Result<ContentStream, entrepot_registry::Error> {
-    let length = part.map_or(blob.size, |part| part.length());
+    let length = part.map_or(blob.size, ByteRange::length);
     let Some(outbox) = outbox.filter(|_| length > SMALL_PART_BYTES).cloned() else {
         return blob.stream(part).await;
     };

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use entrepot_blobs::Region;
+use entrepot_blobs::{Content as _, Region};
 use rustix::fs::sendfile;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::outbox::{Due, Outbox};
-use crate::limits::{SENDFILE_BURST_BYTES, SENDFILE_BYTES_MAX};
+use crate::limits::{COPIED_BYTES_MAX, SENDFILE_BURST_BYTES};
 use crate::metrics::ConnectionMetrics;
 
 /// A TCP connection below the HTTP library.
@@ -26,11 +26,13 @@ pub(crate) struct SendfileSocket {
     awaited: Option<JoinHandle<io::Result<()>>>,
     /// Bytes sent out of files since others had their turn.
     burst: usize,
+    /// Whether the kernel was found unable to send files from where they are.
+    pub(super) copies: bool,
 }
 
 impl SendfileSocket {
     pub(crate) fn new(stream: TcpStream, metrics: ConnectionMetrics) -> Self {
-        Self { stream, outbox: Outbox::default(), metrics, awaited: None, burst: 0 }
+        Self { stream, outbox: Outbox::default(), metrics, awaited: None, burst: 0, copies: false }
     }
 
     /// What the answers of this connection are to be put into.
@@ -40,33 +42,49 @@ impl SendfileSocket {
 
     /// Sends as much of `region` as the socket takes now, and at least a byte of it.
     fn poll_send(&mut self, context: &mut Context<'_>, region: &Region) -> Poll<io::Result<usize>> {
-        let length = region.length().min(SENDFILE_BYTES_MAX);
         ready!(self.poll_turn(context));
-        let sent = loop {
+        let outcome = loop {
             if self.stream.poll_write_ready(context)?.is_pending() {
                 // Whoever waits for his client lets others have their turn.
                 self.burst = 0;
                 return Poll::Pending;
             }
-            ready!(self.poll_resident(context, region, length))?;
+            ready!(self.poll_resident(context, region))?;
+            if self.copies {
+                break ready!(self.poll_copy(context, region));
+            }
             let mut position = region.position();
-            let send = || Ok(sendfile(&self.stream, region.file().file(), Some(&mut position), length)?);
+            let send = || Ok(sendfile(&self.stream, region.file().file(), Some(&mut position), region.length())?);
             match self.stream.try_io(Interest::WRITABLE, send) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                sent => break sent,
+                Err(error) if is_impossible(&error) => self.copies = true,
+                outcome => break outcome,
             }
         };
-        Poll::Ready(match sent {
+        Poll::Ready(match outcome {
             Ok(0) => Err(unreadable(region, io::ErrorKind::UnexpectedEof.into())),
             Ok(count) => {
                 self.outbox.sent(count);
                 self.burst += count;
-                self.metrics.sent_from_file(count);
+                if !self.copies {
+                    self.metrics.sent_from_file(count);
+                }
                 Ok(count)
             }
-            Err(error) if is_of_the_file(&error) => Err(unreadable(region, error)),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Err(unreadable(region, error)),
             Err(error) => Err(error),
         })
+    }
+
+    /// Writes as much of `region` as the socket takes out of memory of ours, where the file system knows no other way. What does not
+    /// leave at once is read again: it is in the page cache.
+    fn poll_copy(&mut self, context: &mut Context<'_>, region: &Region) -> Poll<io::Result<usize>> {
+        let mut buffer = vec![0; region.length().min(COPIED_BYTES_MAX)];
+        match region.file().read_at(&mut buffer, region.position()) {
+            Ok(0) => Poll::Ready(Ok(0)),
+            Ok(count) => Pin::new(&mut self.stream).poll_write(context, &buffer[..count]),
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 
     /// Lets others have their turn after a burst: the socket of a fast client never makes this task wait.
@@ -79,18 +97,17 @@ impl SendfileSocket {
         Poll::Pending
     }
 
-    /// Sees to it that the first `length` bytes of `region` can be sent without waiting for a disk. What has to be read is read on
-    /// the blocking pool: a thread of the runtime that waits for a disk holds up every other connection.
+    /// Sees to it that `region` can be sent without waiting for a disk. What has to be read is read on the blocking pool: a thread of the runtime that waits for a disk holds up every other connection.
     ///
     /// The look misses a single page that is not in memory between many that are; then a thread waits for one page after all.
-    fn poll_resident(&mut self, context: &mut Context<'_>, region: &Region, length: usize) -> Poll<io::Result<()>> {
+    fn poll_resident(&mut self, context: &mut Context<'_>, region: &Region) -> Poll<io::Result<()>> {
         let read = match &mut self.awaited {
             Some(read) => read,
-            None if region.file().is_resident(region.position(), length) => return Poll::Ready(Ok(())),
+            None if region.file().is_resident(region.position(), region.length()) => return Poll::Ready(Ok(())),
             None => {
                 self.metrics.file_was_cold();
                 let region = region.clone();
-                let read = move || region.file().make_resident(region.position(), length);
+                let read = move || region.file().make_resident(region.position(), region.length());
                 self.awaited.insert(spawn_blocking(read))
             }
         };
@@ -108,16 +125,16 @@ impl SendfileSocket {
             let send = || Ok(sendmsg(&self.stream, slices, &mut SendAncillaryBuffer::default(), flags)?);
             match self.stream.try_io(Interest::WRITABLE, send) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                sent => return Poll::Ready(sent),
+                outcome => return Poll::Ready(outcome),
             }
         }
     }
 }
 
-/// Whether it is the file that could not be read, and not the socket that could not be written to.
-fn is_of_the_file(error: &io::Error) -> bool {
-    let of_the_file = [Errno::IO, Errno::INVAL, Errno::OVERFLOW, Errno::NOSYS, Errno::OPNOTSUPP];
-    Errno::from_io_error(error).is_some_and(|error| of_the_file.contains(&error))
+/// Whether the kernel cannot send files of this file system.
+fn is_impossible(error: &io::Error) -> bool {
+    let not_possible = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
+    Errno::from_io_error(error).is_some_and(|error| not_possible.contains(&error))
 }
 
 /// The client sees its answer end early, which is all that it can be told by now.

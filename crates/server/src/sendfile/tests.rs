@@ -133,7 +133,7 @@ async fn a_placeholder_that_is_not_the_promised_one_stops_everything() {
     let mut disagreements = 0;
     for seed in 0..500 {
         let (mut dice, mut library) = (Dice(seed), Library::new());
-        for _ in 0..1 + dice.below(15) {
+        for _ in 0..=dice.below(15) {
             library.queue(&mut dice, &file, &bytes);
         }
         for _ in 0..dice.below(4) {
@@ -207,6 +207,19 @@ async fn a_file_that_is_not_in_memory_is_read_elsewhere_and_arrives() {
     assert_eq!(metrics.bytes_sent_from_files(), FILE_BYTES as u64);
     assert_eq!(metrics.cold_files() > 0, is_forgotten);
     assert!(file.is_resident(0, FILE_BYTES));
+}
+
+#[tokio::test]
+async fn a_file_that_the_kernel_cannot_send_is_copied() {
+    let (_folder, file, bytes) = stored().await;
+    let (mut socket, mut far, metrics) = connected().await;
+    socket.copies = true;
+    let sending = TaskTracker::new().spawn(send(socket, file));
+    let mut received = Vec::new();
+    far.read_to_end(&mut received).await.unwrap();
+    sending.await.unwrap().unwrap();
+    assert!(received[..4] == *b"head" && received[4..] == bytes);
+    assert_eq!(metrics.bytes_sent_from_files(), 0);
 }
 
 #[tokio::test]
