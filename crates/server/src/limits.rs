@@ -117,6 +117,13 @@ pub(crate) const CONNECTION_WINDOW: u32 = 2 << 20;
 /// pause; a turn costs as much as sending 40 KiB.
 pub(crate) const SENDFILE_BURST_BYTES: usize = 4 << 20;
 
+/// Bytes of a file that are read from a disk before they are sent, when they are not in memory.
+pub(crate) const COLD_BYTES_MAX: usize = 1 << 20;
+
+/// How long a part of a file is taken to be in memory after a look at it, while the client makes it wait. Memory is not that short for
+/// what was just used, and a slow client does not cost a look for each packet.
+pub(crate) const RESIDENCE_TRUST: Duration = Duration::from_millis(100);
+
 /// Bytes that are copied at once from a file that the kernel cannot send.
 pub(crate) const COPIED_BYTES_MAX: usize = 64 * 1024;
 

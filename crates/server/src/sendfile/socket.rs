@@ -2,7 +2,9 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use entrepot_blobs::{Content as _, Region};
 use rustix::fs::sendfile;
@@ -13,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::outbox::{Due, Outbox};
-use crate::limits::{COPIED_BYTES_MAX, SENDFILE_BURST_BYTES};
+use crate::limits::{COLD_BYTES_MAX, COPIED_BYTES_MAX, RESIDENCE_TRUST, SENDFILE_BURST_BYTES};
 use crate::metrics::ConnectionMetrics;
 
 /// A TCP connection below the HTTP library.
@@ -24,15 +26,36 @@ pub(crate) struct SendfileSocket {
     metrics: ConnectionMetrics,
     /// The read, on the blocking pool, of what is next and was not in memory.
     awaited: Option<JoinHandle<io::Result<()>>>,
+    /// What is in memory of the region that is being sent.
+    resident: Option<Resident>,
     /// Bytes sent out of files since others had their turn.
     burst: usize,
     /// Whether the kernel was found unable to send files from where they are.
     pub(super) copies: bool,
 }
 
+/// The beginning of what is left of a region, which was found in memory.
+#[derive(Debug)]
+struct Resident {
+    length: usize,
+    looked: Instant,
+}
+
+impl Resident {
+    fn is_believed(&self) -> bool {
+        self.looked.elapsed() < RESIDENCE_TRUST
+    }
+
+    /// What is left of it behind `count` bytes that were sent.
+    fn behind(self, count: usize) -> Option<Self> {
+        let length = self.length.checked_sub(count).filter(|length| *length > 0)?;
+        Some(Self { length, ..self })
+    }
+}
+
 impl SendfileSocket {
     pub(crate) fn new(stream: TcpStream, metrics: ConnectionMetrics) -> Self {
-        Self { stream, outbox: Outbox::default(), metrics, awaited: None, burst: 0, copies: false }
+        Self { stream, outbox: Outbox::default(), metrics, awaited: None, resident: None, burst: 0, copies: false }
     }
 
     /// What the answers of this connection are to be put into.
@@ -49,12 +72,12 @@ impl SendfileSocket {
                 self.burst = 0;
                 return Poll::Pending;
             }
-            ready!(self.poll_resident(context, region))?;
+            let length = ready!(self.poll_resident(context, region))?;
             if self.copies {
                 break ready!(self.poll_copy(context, region));
             }
             let mut position = region.position();
-            let send = || Ok(sendfile(&self.stream, region.file().file(), Some(&mut position), region.length())?);
+            let send = || Ok(sendfile(&self.stream, region.file().file(), Some(&mut position), length)?);
             match self.stream.try_io(Interest::WRITABLE, send) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) if is_impossible(&error) => self.copies = true,
@@ -66,6 +89,7 @@ impl SendfileSocket {
             Ok(count) => {
                 self.outbox.sent(count);
                 self.burst += count;
+                self.resident = self.resident.take().and_then(|resident| resident.behind(count));
                 if !self.copies {
                     self.metrics.sent_from_file(count);
                 }
@@ -97,24 +121,31 @@ impl SendfileSocket {
         Poll::Pending
     }
 
-    /// Sees to it that `region` can be sent without waiting for a disk. What has to be read is read on the blocking pool: a thread of the runtime that waits for a disk holds up every other connection.
+    /// Sees to it that the beginning of `region` can be sent without waiting for a disk, and returns how much of it. What has to be read
+    /// is read on the blocking pool: a thread of the runtime that waits for a disk holds up every other connection.
     ///
     /// The look misses a single page that is not in memory between many that are; then a thread waits for one page after all.
-    fn poll_resident(&mut self, context: &mut Context<'_>, region: &Region) -> Poll<io::Result<()>> {
-        let read = match &mut self.awaited {
-            Some(read) => read,
-            None if region.file().is_resident(region.position(), region.length()) => return Poll::Ready(Ok(())),
-            None => {
-                self.metrics.file_was_cold();
-                let region = region.clone();
-                let read = move || region.file().make_resident(region.position(), region.length());
-                self.awaited.insert(spawn_blocking(read))
+    fn poll_resident(&mut self, context: &mut Context<'_>, region: &Region) -> Poll<io::Result<usize>> {
+        let (position, length) = (region.position(), region.length());
+        if let Some(read) = &mut self.awaited {
+            let outcome = ready!(Pin::new(read).poll(context));
+            self.awaited = None;
+            let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("interrupted while reading")));
+            outcome.map_err(|error| unreadable(region, error))?;
+            self.resident = Some(Resident { length: length.min(COLD_BYTES_MAX), looked: Instant::now() });
+        }
+        match &self.resident {
+            Some(resident) if resident.is_believed() => return Poll::Ready(Ok(resident.length)),
+            _ if region.file().is_resident(position, length) => {
+                self.resident = Some(Resident { length, looked: Instant::now() });
+                return Poll::Ready(Ok(length));
             }
-        };
-        let outcome = ready!(Pin::new(read).poll(context));
-        self.awaited = None;
-        let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("interrupted while reading")));
-        Poll::Ready(outcome.map_err(|error| unreadable(region, error)))
+            _ => {}
+        }
+        self.metrics.file_was_cold();
+        let file = Arc::clone(region.file());
+        self.awaited = Some(spawn_blocking(move || file.make_resident(position, length.min(COLD_BYTES_MAX))));
+        self.poll_resident(context, region)
     }
 
     /// Writes bytes that a region follows: they may wait for it, to leave in one packet with its beginning.

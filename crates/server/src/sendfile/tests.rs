@@ -18,7 +18,7 @@ use super::outbox::{Disagreement, Due};
 use super::{Outbox, SendfileSocket};
 use crate::metrics::ConnectionMetrics;
 
-const FILE_BYTES: usize = 3 * REGION_BYTES_MAX + 12_345;
+const FILE_BYTES: usize = 2 * REGION_BYTES_MAX + 12_345;
 
 /// A stored blob of [`FILE_BYTES`], its file and its bytes.
 async fn stored() -> (TempDir, Arc<LocalFile>, Bytes) {
