@@ -1,8 +1,8 @@
 //! One of many connections of a thread: sends a request and takes its answer as it comes, without ever waiting.
 //!
-//! The body is discarded inside of the kernel (`MSG_TRUNC`): nothing is copied, so that reading costs the client next
-//! to nothing and what is measured is the server. Whoever wants to know whether the bytes were right reads them once
-//! with a [`crate::connection`].
+//! A body is discarded inside of the kernel (`MSG_TRUNC`), where nothing is copied, so that reading costs the client next
+//! to nothing and what is measured is the server; or it is read into memory, as clients do. Whoever wants to know whether
+//! the bytes were right reads them once with a [`crate::connection`].
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -19,6 +19,20 @@ const HEAD_BYTES: usize = 16 * 1024;
 
 /// How much is discarded at once. The kernel only wants to know that so much memory is there, and never touches it.
 pub(crate) const SCRATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How much is read into memory at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What becomes of the bodies of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    /// There are none: the method is HEAD.
+    None,
+    /// The kernel drops them.
+    Discarded,
+    /// They are copied into memory.
+    Read,
+}
 
 /// A connection and how far its answer has come.
 pub(crate) struct Channel {
@@ -59,16 +73,19 @@ impl Channel {
     }
 
     /// Takes what has come, and says whether that was the last of the answer.
-    pub(crate) fn receive(&mut self, scratch: &mut [u8], wants_body: bool) -> Result<Option<Answered>, Error> {
+    pub(crate) fn receive(&mut self, scratch: &mut [u8], bodies: Bodies) -> Result<Option<Answered>, Error> {
         match self.state {
             State::Head => {
                 let Some(count) = self.take(&mut scratch[..HEAD_BYTES], RecvFlags::DONTWAIT)? else { return Ok(None) };
-                self.receive_head(&scratch[..count], wants_body)?;
+                self.receive_head(&scratch[..count], bodies != Bodies::None)?;
             }
             State::Body { left, ref mut first_byte } => {
-                let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len());
+                let (most, flags) = match bodies {
+                    Bodies::Read => (READ_BYTES, RecvFlags::DONTWAIT),
+                    Bodies::None | Bodies::Discarded => (scratch.len(), RecvFlags::DONTWAIT | RecvFlags::TRUNC),
+                };
+                let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(most);
                 first_byte.get_or_insert_with(|| self.begun.elapsed());
-                let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
                 let Some(count) = self.take(&mut scratch[..wanted], flags)? else { return Ok(None) };
                 self.count(count as u64);
             }
@@ -152,6 +169,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_in_parts_is_counted_whole() {
+        for bodies in [Bodies::Discarded, Bodies::Read] {
+            takes_parts(bodies);
+        }
+    }
+
+    fn takes_parts(bodies: Bodies) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut channel = Channel::open(&listener.local_addr().unwrap().to_string()).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
@@ -161,7 +184,7 @@ mod tests {
         for part in ["HTTP/1.1 200 OK\r\nContent-Len", "gth: 7\r\n\r\nab", "cd", "efg"] {
             peer.write_all(part.as_bytes()).unwrap();
             // On loopback, what was written is there.
-            let answered = channel.receive(&mut scratch, true).unwrap();
+            let answered = channel.receive(&mut scratch, bodies).unwrap();
             assert_eq!(answered.is_some(), part == "efg", "{part}");
         }
         assert_eq!(channel.bytes, 7);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-use crate::channel::{Channel, SCRATCH_BYTES};
+use crate::channel::{Bodies, Channel, SCRATCH_BYTES};
 use crate::error::Error;
 
 /// A server that says nothing for this long has failed.
@@ -18,7 +18,7 @@ pub(crate) struct Plan {
     request: Vec<u8>,
     /// Where a number of [`DIGITS`] digits stands in the request, and how many of them there are.
     varying: Option<(usize, u64)>,
-    pub(crate) wants_body: bool,
+    pub(crate) bodies: Bodies,
     pub(crate) duration: Duration,
     pub(crate) requests: usize,
     taken: AtomicUsize,
@@ -40,10 +40,10 @@ pub(crate) struct Seen {
 
 impl Plan {
     /// `{}` in the request is replaced by numbers below `spread`, in an order that looks random.
-    pub(crate) fn new(request: &str, spread: u64, wants_body: bool, duration: Duration, requests: usize) -> Self {
+    pub(crate) fn new(request: &str, spread: u64, bodies: Bodies, duration: Duration, requests: usize) -> Self {
         let varying = request.find("{}").map(|place| (place, spread.max(1)));
         let request = request.replacen("{}", &"0".repeat(DIGITS), 1).into_bytes();
-        Self { request, varying, wants_body, duration, requests, taken: AtomicUsize::new(0) }
+        Self { request, varying, bodies, duration, requests, taken: AtomicUsize::new(0) }
     }
 
     /// The next request, unless there were enough.
@@ -117,7 +117,7 @@ fn ask(poll: &std::os::fd::OwnedFd, channels: &mut [Channel], plan: &Plan) -> Re
         for event in &events[..count] {
             let number = usize::try_from(event.data.u64()).unwrap_or_default();
             let channel = &mut channels[number];
-            let Some(answered) = channel.receive(&mut scratch, plan.wants_body)? else { continue };
+            let Some(answered) = channel.receive(&mut scratch, plan.bodies)? else { continue };
             seen.whole.push(answered.whole);
             seen.first_byte.push(answered.first_byte);
             if let Some(request) = plan.next(&mut request) {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
+use crate::channel::Bodies;
 use crate::content::MANIFEST_TYPE;
 use crate::error::Error;
 use crate::poll::{self, Plan, Seen};
 use crate::summary::{self, Meter, Used};
 
 /// Asks `--requests` times, or for `--seconds`, whichever is over first, and checks the status of every answer. With
-/// `--size`, the answers together must have had so many bytes each.
+/// `--size`, the answers together must have had so many bytes each. Bodies are discarded where they are, or with `--bodies read` read
+/// into memory.
 pub(crate) fn run(arguments: &Arguments) -> Result<Value, Error> {
     let (address, path) = (arguments.text("address")?, arguments.text("path")?);
     let connections: usize = arguments.number("connections")?;
@@ -53,7 +55,12 @@ fn plan(arguments: &Arguments, address: &str, path: &str) -> Result<Plan, Error>
     let duration =
         arguments.optional("seconds")?.map_or(Duration::from_secs(u64::from(u32::MAX)), Duration::from_secs_f64);
     let spread = arguments.optional("spread")?.unwrap_or(1);
-    Ok(Plan::new(&request, spread, method != "HEAD", duration, requests))
+    let bodies = match (method, arguments.text_or("bodies", "discard")) {
+        ("HEAD", _) => Bodies::None,
+        (_, "read") => Bodies::Read,
+        _ => Bodies::Discarded,
+    };
+    Ok(Plan::new(&request, spread, bodies, duration, requests))
 }
 
 fn add(mut all: Seen, seen: Seen) -> Seen {
@@ -68,7 +75,7 @@ fn summarise(arguments: &Arguments, plan: &Plan, mut all: Seen, used: &Used) -> 
     let (requests, bytes) = (all.whole.len(), all.bytes.iter().sum::<u64>());
     if let Some(size) = arguments.optional::<u64>("size")? {
         let expected = size * plan.requests as u64;
-        if plan.wants_body && requests == plan.requests && bytes != expected {
+        if plan.bodies != Bodies::None && requests == plan.requests && bytes != expected {
             return Err(Error::Length { request: arguments.text("path")?.to_owned(), found: bytes, expected });
         }
     }
