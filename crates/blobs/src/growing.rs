@@ -9,7 +9,7 @@ use entrepot_oci::{ByteRange, Digest};
 use tokio::sync::watch;
 
 use crate::stream::{Extent, Reading};
-use crate::{BlobPieces, BlobStream, Content};
+use crate::{BlobStream, Content, Piece};
 
 /// A handle on the growing content of an [`Ingest`](crate::Ingest). It does not keep the ingest alive.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Growing {
     }
 
     /// The same for those who can send parts of files: content that grows in a file is not read.
-    pub fn pieces(&self, range: Option<ByteRange>) -> BlobPieces {
+    pub fn pieces(&self, range: Option<ByteRange>) -> BlobStream<Piece> {
         self.reading(range).into_pieces()
     }
 

@@ -40,5 +40,5 @@ pub use reader::BlobReader;
 pub use region::{Piece, Region};
 pub use stage::{Parked, Stage, StageId, StageIdError};
 pub use store::{BlobStore, Staged};
-pub use stream::{BlobPieces, BlobStream, StreamError};
+pub use stream::{BlobStream, StreamError};
 pub use whole::Whole;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use entrepot_oci::ByteRange;
 
 use crate::stream::{Extent, Reading};
-use crate::{BlobPieces, BlobStream, Content, LocalFile};
+use crate::{BlobStream, Content, LocalFile, Piece};
 
 /// A stored blob, opened for reading. It can be read to its end, any number of times, when the blob is deleted
 /// meanwhile.
@@ -13,19 +13,12 @@ use crate::{BlobPieces, BlobStream, Content, LocalFile};
 pub struct BlobReader {
     size: u64,
     content: Arc<dyn Content>,
-    local: Option<Arc<LocalFile>>,
 }
 
 impl BlobReader {
     /// A reader of `size` bytes of `content`.
     pub fn new(size: u64, content: Arc<dyn Content>) -> Self {
-        Self { size, content, local: None }
-    }
-
-    /// A reader of a file of `size` bytes.
-    pub fn of_file(size: u64, file: LocalFile) -> Self {
-        let file = Arc::new(file);
-        Self { size, content: Arc::clone(&file) as Arc<dyn Content>, local: Some(file) }
+        Self { size, content }
     }
 
     /// The size of the blob in bytes.
@@ -34,8 +27,8 @@ impl BlobReader {
     }
 
     /// The file that holds the blob and nothing else, when it is one: to be sent by the kernel, or linked.
-    pub const fn local_file(&self) -> Option<&Arc<LocalFile>> {
-        self.local.as_ref()
+    pub fn local_file(&self) -> Option<Arc<LocalFile>> {
+        Arc::clone(&self.content).local_file()
     }
 
     /// The blob, or a range of it.
@@ -47,7 +40,7 @@ impl BlobReader {
     }
 
     /// The same for those who can send parts of files: a blob in a file is not read.
-    pub fn pieces(&self, range: Option<ByteRange>) -> BlobPieces {
+    pub fn pieces(&self, range: Option<ByteRange>) -> BlobStream<Piece> {
         self.reading(range).into_pieces()
     }
 

@@ -26,44 +26,28 @@ use crate::{Content, FollowError, LocalFile, Piece, Region};
 
 /// The bytes of a blob, or of a range of it, in order.
 ///
-/// It ends without an error only when everything that was asked for was delivered. Dropped, it reads no further.
-pub struct BlobStream(Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>);
+/// It ends without an error only when everything that was asked for was delivered. Dropped, it reads no further. As a stream of
+/// [`Piece`]s it may have parts of files in it that nobody has read.
+pub struct BlobStream<T = Bytes>(Pin<Box<dyn Stream<Item = Result<T, StreamError>> + Send>>);
 
-impl BlobStream {
+impl<T> BlobStream<T> {
     /// A stream that follows the same rule.
-    pub fn new(stream: impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static) -> Self {
+    pub fn new(stream: impl Stream<Item = Result<T, StreamError>> + Send + 'static) -> Self {
         Self(Box::pin(stream))
     }
 }
 
-impl Stream for BlobStream {
-    type Item = Result<Bytes, StreamError>;
+impl<T> Stream for BlobStream<T> {
+    type Item = Result<T, StreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(context)
     }
 }
 
-impl fmt::Debug for BlobStream {
+impl<T> fmt::Debug for BlobStream<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("BlobStream").finish_non_exhaustive()
-    }
-}
-
-/// The same as pieces, some of which may be parts of files that nobody has read.
-pub struct BlobPieces(Pin<Box<dyn Stream<Item = Result<Piece, StreamError>> + Send>>);
-
-impl Stream for BlobPieces {
-    type Item = Result<Piece, StreamError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(context)
-    }
-}
-
-impl fmt::Debug for BlobPieces {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("BlobPieces").finish_non_exhaustive()
     }
 }
 
@@ -185,11 +169,11 @@ impl Reading {
     }
 
     /// The regions of the file that the content is in, or its bytes where it is in none.
-    pub(crate) fn into_pieces(self) -> BlobPieces {
-        BlobPieces(match Arc::clone(&self.content).local_file() {
-            Some(file) => Box::pin(try_unfold((self, file), |(reading, file)| reading.next_region(file))),
-            None => Box::pin(self.into_stream().map_ok(Piece::Bytes)),
-        })
+    pub(crate) fn into_pieces(self) -> BlobStream<Piece> {
+        match Arc::clone(&self.content).local_file() {
+            Some(file) => BlobStream::new(try_unfold((self, file), |(reading, file)| reading.next_region(file))),
+            None => BlobStream::new(self.into_stream().map_ok(Piece::Bytes)),
+        }
     }
 
     async fn next_region(

@@ -20,6 +20,7 @@
 mod auth;
 mod authority;
 mod content;
+mod dice;
 mod fake;
 mod gate;
 mod image;
@@ -33,6 +34,7 @@ mod users;
 
 pub use auth::Auth;
 pub use authority::{Authority, Certificate, ClientCertificates};
+pub use dice::Dice;
 pub use fake::FakeUpstream;
 pub use gate::Gate;
 pub use image::{Blob, Image, StoredManifest, artifact, index, pseudo_random};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use entrepot_oci::Digest;
 use rustix::fs::OFlags;
@@ -79,7 +79,7 @@ impl Tree {
         let path = self.data(digest);
         let file = disk::open_cached(&path, OFlags::RDONLY)?;
         let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
-        Some(BlobReader::of_file(metadata.len(), LocalFile::new(file, path)))
+        Some(BlobReader::new(metadata.len(), Arc::new(LocalFile::new(file, path))))
     }
 
     /// Opens a blob, or `None` when it is not here.
@@ -89,7 +89,7 @@ impl Tree {
         let Some(file) = file else { return self.surely_absent() };
         let metadata = file.metadata().map_err(|error| Error::io("look at", &path, error))?;
         let size = file_size(&path, &metadata)?;
-        Ok(Some(BlobReader::of_file(size, LocalFile::new(file, path))))
+        Ok(Some(BlobReader::new(size, Arc::new(LocalFile::new(file, path)))))
     }
 
     /// The durable publish: puts a verified file of `size` bytes in the place of `digest`, unless one of that size is

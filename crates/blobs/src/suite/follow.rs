@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::{assert_absent, channel, collect, content, sha256, soon, spawn, stage, staged};
-use crate::{BlobPieces, BlobStore, BlobStream, Content as _, FollowError, Piece, StreamError};
+use crate::{BlobStore, BlobStream, Content as _, FollowError, Piece, StreamError};
 
 /// Reads exactly `length` bytes, which must come although the stream has not ended.
 async fn take(stream: &mut BlobStream, length: usize) -> Vec<u8> {
@@ -117,7 +117,7 @@ fn bytes_of(piece: Piece) -> Bytes {
     }
 }
 
-async fn collect_pieces(pieces: BlobPieces) -> Result<Vec<u8>, StreamError> {
+async fn collect_pieces(pieces: BlobStream<Piece>) -> Result<Vec<u8>, StreamError> {
     soon(pieces.map_ok(bytes_of).try_fold(Vec::new(), |all, bytes| async move { Ok([all, bytes.to_vec()].concat()) }))
         .await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entrepot_testkit::{Blob, FakeUpstream, Image};
+use entrepot_testkit::{Blob, Dice, FakeUpstream, Image};
 use entrepot_upstream::UpstreamConfig;
 use reqwest::StatusCode;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -21,16 +21,6 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// From what leaves with its head in one write to what leaves as several regions of a file.
 const SIZES: [usize; 6] = [1, 4096, 32 * 1024, 32 * 1024 + 1, 700_000, 3_500_000];
-
-/// Numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
-}
 
 /// One request for a blob, and what its answer has to be.
 struct Asked {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use entrepot_blobs::{BlobStore, FilesystemStore, LocalFile, Piece, REGION_BYTES_MAX, Region};
 use entrepot_oci::Algorithm;
-use entrepot_testkit::pseudo_random;
+use entrepot_testkit::{Dice, pseudo_random};
 use futures_util::stream;
 use rustix::fs::{Advice, fadvise};
 use tempfile::TempDir;
@@ -31,17 +31,7 @@ async fn stored() -> (TempDir, Arc<LocalFile>, Bytes) {
     ingest.absorb(source, u64::MAX).await.unwrap();
     ingest.commit(&digest).await.unwrap();
     let reader = store.open(&digest).await.unwrap().unwrap();
-    (folder, Arc::clone(reader.local_file().unwrap()), bytes)
-}
-
-/// Numbers that are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
+    (folder, reader.local_file().unwrap(), bytes)
 }
 
 /// What the HTTP library has queued, and what should come out at the other end.
