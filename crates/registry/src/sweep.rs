@@ -47,7 +47,7 @@ impl Registry {
                 let Some(mut claim) = self.sessions.claim(&row.id).await else { continue };
                 claim.take_parked();
                 // The row first: a crash in between leaves staged bytes without a session, which are leftovers.
-                self.own.metadata.delete_upload(&row.id).await?;
+                self.own.metadata.delete_upload(&row.id, None).await?;
                 self.own.blobs.discard(&stage_of(&row.id)).await?;
                 is_stuck = false;
                 ended += 1;

@@ -146,7 +146,7 @@ impl Repository {
         let mut claim = self.claim(&row.id).await?;
         claim.take_parked();
         // The row first: a crash in between leaves staged bytes without a session, which the sweep removes.
-        store.metadata.delete_upload(&row.id).await?;
+        store.metadata.delete_upload(&row.id, None).await?;
         store.blobs.discard(&stage_of(&row.id)).await?;
         Ok(row.id)
     }
@@ -271,13 +271,13 @@ impl Repository {
             Ok(blob) => {
                 // The bytes are durable: a crash before the row leaves a blob that nobody holds, garbage for a
                 // collection, and an empty session, which the sweep ends.
-                metadata.finish_upload(&row.id, &self.name, &blob, self.registry.clock.now()).await?;
+                metadata.finish_upload(&row.id, None, &self.name, &blob, self.registry.clock.now()).await?;
                 self.registry.metrics.blobs_pushed.inc();
                 Ok(())
             }
             Err(error) => {
                 if matches!(error, Error::DigestMismatch { .. }) {
-                    metadata.delete_upload(&row.id).await?;
+                    metadata.delete_upload(&row.id, None).await?;
                 }
                 Err(error)
             }
@@ -288,7 +288,7 @@ impl Repository {
 impl Repository {
     /// Ends a session that cannot go on. The row first, as in [`Self::cancel_upload`].
     async fn end_session(&self, session: Session) -> Result<(), Error> {
-        self.writable()?.metadata.delete_upload(&session.row.id).await?;
+        self.writable()?.metadata.delete_upload(&session.row.id, None).await?;
         drop(session.ingest);
         Ok(())
     }

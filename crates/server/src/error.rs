@@ -457,7 +457,7 @@ fn describe_metadata(error: &entrepot_metadata::Error) -> ErrorResponse {
             ErrorResponse::new(ErrorCode::UNAVAILABLE, "the metadata store is busy: try again").retry_after(RETRY_LATER)
         }
         Metadata::TooManyUploads { .. } => ErrorResponse::new(ErrorCode::TOOMANYREQUESTS, error.to_string()),
-        Metadata::Corrupt { .. } | Metadata::Backend(_) => {
+        Metadata::TooLong { .. } | Metadata::Corrupt { .. } | Metadata::Backend(_) => {
             ErrorResponse::new(ErrorCode::UNKNOWN, "the metadata store failed; the server's log has the cause")
         }
     }
