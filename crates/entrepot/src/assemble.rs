@@ -16,7 +16,7 @@ use crate::authority::{AccessBlueprint, Foundation, authority};
 use crate::config::{ObjectUrl, StorageLocation};
 
 /// The metadata database inside a storage folder.
-const DATABASE_FILE: &str = "entrepot.sqlite";
+pub(crate) const DATABASE_FILE: &str = "entrepot.sqlite";
 
 /// Held by the process that uses a storage folder.
 const LOCK_FILE: &str = "entrepot.lock";
@@ -95,6 +95,9 @@ pub enum AssembleError {
         /// The bucket.
         url: ObjectUrl,
     },
+    /// There is no back end for a database that replicas share.
+    #[error("metadata.url cannot be used: this program has no PostgreSQL; leave [metadata] out")]
+    Postgres,
     /// The blobs of a folder cannot be used.
     #[error("the blobs in {role} cannot be used")]
     Blobs {
@@ -248,7 +251,7 @@ fn lock_folders(
 }
 
 /// Makes the folder and takes it for this process. The lock goes with the process, however it ends.
-fn lock(role: &'static str, folder: &Path) -> Result<File, AssembleError> {
+pub(crate) fn lock(role: &'static str, folder: &Path) -> Result<File, AssembleError> {
     let failed = |source| AssembleError::Folder { role, path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
     let file = File::options().create(true).write(true).truncate(false).open(folder.join(LOCK_FILE)).map_err(failed)?;
@@ -269,4 +272,57 @@ async fn probe(registry: Arc<Registry>) -> Result<(), Vec<NotReady>> {
     }
     // Everybody can read the answer: it says what, the log says which file and why.
     Err(failures.into_iter().map(|(what, error)| NotReady { what: what.to_owned(), why: error.to_string() }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Configuration, Surroundings};
+
+    fn configured(folder: &Path, text: &str) -> Configuration {
+        std::fs::write(folder.join("configuration.toml"), text).unwrap();
+        Configuration::load(None, &Surroundings { working_folder: folder, environment: &|_| None }).unwrap()
+    }
+
+    fn locked(configuration: &Configuration) -> Result<Vec<File>, AssembleError> {
+        let Configuration { registry_storage, temporary_registry_storage, proxy_storage, .. } = configuration;
+        lock_folders(registry_storage, temporary_registry_storage, proxy_storage)
+    }
+
+    #[test]
+    fn one_process_at_a_time_uses_the_folders_and_with_buckets_its_own_temporary_one() {
+        let database = "metadata.url = \"postgres://u@localhost/d\"\n";
+        let rows = [
+            (String::new(), &["registry", "proxy"][..]),
+            (format!("registry_storage = \"s3://bucket/a\"\n{database}"), &["_tmp", "proxy"]),
+            (format!("proxy_storage = \"s3://bucket/b\"\n{database}"), &["registry"]),
+            (format!("registry_storage = \"s3://bucket/a\"\nproxy_storage = \"s3://bucket/b\"\n{database}"), &["_tmp"]),
+        ];
+        for (text, expected) in rows {
+            let folder = tempfile::tempdir().unwrap();
+            let configuration = configured(folder.path(), &text);
+            let locks = locked(&configuration).unwrap();
+            for name in ["registry", "_tmp", "proxy"] {
+                let file = folder.path().join("storage").join(name).join(LOCK_FILE);
+                assert_eq!(file.try_exists().unwrap(), expected.contains(&name), "{text} {name}");
+            }
+            let (key, process_folder) = configuration.process_folder();
+            match locked(&configuration) {
+                // What guards the socket is what the second process is told about.
+                Err(AssembleError::InUse { role, path }) => assert_eq!((role, path.as_path()), (key, process_folder)),
+                other => panic!("{text}: {other:?}"),
+            }
+            drop(locks);
+            locked(&configuration).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_bucket_has_no_back_end_yet_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "registry_storage = \"s3://bucket/a\"\nmetadata.url = \"postgres://u@localhost/d\"\n";
+        let configuration = configured(folder.path(), text);
+        let error = open_store("registry_storage", &configuration.registry_storage, folder.path()).err().unwrap();
+        assert!(error.to_string().starts_with("s3://bucket/a cannot be used as registry_storage"), "{error}");
+    }
 }

@@ -392,3 +392,27 @@ fn next_page(headers: &HeaderMap) -> Option<String> {
     })?;
     next.split_once(PREFIX).map(|(_, path)| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Surroundings;
+    use crate::socket::OperatorSocket;
+
+    #[tokio::test]
+    async fn the_server_of_buckets_is_found_in_the_temporary_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "registry_storage = \"s3://bucket/a\"\ntemporary_registry_storage = \"tmp\"\n\
+                    metadata.url = \"postgres://u@localhost/d\"\n";
+        std::fs::write(folder.path().join("configuration.toml"), text).unwrap();
+        let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
+        let configuration = Configuration::load(None, &surroundings).unwrap();
+        let (_, process_folder) = configuration.process_folder();
+        std::fs::create_dir(process_folder).unwrap();
+        let _bound = OperatorSocket::bind(process_folder).unwrap();
+        match Api::open(&configuration, None).await.unwrap() {
+            Api::Socket { path, .. } => assert_eq!(path, folder.path().join("tmp/entrepot.socket")),
+            other => panic!("{other:?}"),
+        }
+    }
+}
