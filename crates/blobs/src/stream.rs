@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use futures_util::TryStreamExt as _;
-use futures_util::stream::try_unfold;
+use futures_util::stream::{BoxStream, try_unfold};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -164,8 +164,22 @@ impl Reading {
         Self { content, position, extent, ahead: None }
     }
 
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
-        try_unfold(self, Self::next)
+    pub(crate) fn into_stream(self) -> BlobStream {
+        match self.distant() {
+            Some(distant) => BlobStream::new(try_unfold(distant, Distant::next)),
+            None => BlobStream::new(try_unfold(self, Self::next)),
+        }
+    }
+
+    /// All that is to be read, when it is all there and far away.
+    fn distant(&self) -> Option<Distant> {
+        let Extent::Known { size, end } = self.extent else { return None };
+        let until = end.min(size);
+        if self.position >= until {
+            return None;
+        }
+        let bytes = Arc::clone(&self.content).stream(self.position, until)?;
+        Some(Distant { bytes, position: self.position, size, end })
     }
 
     /// The regions of the file that the content is in, or its bytes where it is in none.
@@ -239,6 +253,38 @@ impl Reading {
             return Err(StreamError::Truncated { expected: self.extent.now(), found: position });
         }
         Ok(bytes)
+    }
+}
+
+/// A transfer from far away, counted.
+struct Distant {
+    bytes: BoxStream<'static, io::Result<Bytes>>,
+    position: u64,
+    size: u64,
+    end: u64,
+}
+
+impl Distant {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StreamError> {
+        let (position, until) = (self.position, self.end.min(self.size));
+        loop {
+            match self.bytes.next().await {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) if bytes.len() as u64 > until - position => {
+                    return Err(StreamError::Oversized { expected: until });
+                }
+                Some(Ok(bytes)) => {
+                    self.position += bytes.len() as u64;
+                    return Ok(Some((bytes, self)));
+                }
+                Some(Err(source)) => return Err(StreamError::Read { position, source }),
+                None if position < until => {
+                    return Err(StreamError::Truncated { expected: self.end, found: position });
+                }
+                // What was asked for may go on behind the end of the content.
+                None => return last_extent(position, self.size, self.end).map(|_| None),
+            }
+        }
     }
 }
 

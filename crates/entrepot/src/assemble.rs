@@ -13,6 +13,7 @@ use entrepot_server::{Front, Health, Metrics, NotReady, RequestIds, Routes, View
 use entrepot_upstream::{Remotes, RemotesConfig};
 
 use crate::authority::{AccessBlueprint, Foundation, authority};
+use crate::config::{ObjectUrl, StorageLocation};
 
 /// The metadata database inside a storage folder.
 const DATABASE_FILE: &str = "entrepot.sqlite";
@@ -24,11 +25,11 @@ const LOCK_FILE: &str = "entrepot.lock";
 #[derive(Debug)]
 pub struct Blueprint {
     /// Where pushed content is kept.
-    pub registry_storage: PathBuf,
+    pub registry_storage: StorageLocation,
     /// Where transfers are staged until they are verified.
     pub temporary_storage: PathBuf,
     /// Where fetched content is kept.
-    pub proxy_storage: PathBuf,
+    pub proxy_storage: StorageLocation,
     /// The other registries.
     pub remotes: RemotesConfig,
     /// The limits that the operator set.
@@ -59,7 +60,7 @@ pub struct Assembly {
     /// What outlives requests.
     pub tasks: Tasks,
     /// The storage folders are used by nobody else while these are open.
-    _locks: [File; 2],
+    _locks: Vec<File>,
 }
 
 /// Why a server could not be put together.
@@ -85,6 +86,14 @@ pub enum AssembleError {
         role: &'static str,
         /// The folder.
         path: PathBuf,
+    },
+    /// There is no back end for a bucket.
+    #[error("{url} cannot be used as {role}: this program has no object storage; name a folder")]
+    ObjectStorage {
+        /// The configuration's name for it.
+        role: &'static str,
+        /// The bucket.
+        url: ObjectUrl,
     },
     /// The blobs of a folder cannot be used.
     #[error("the blobs in {role} cannot be used")]
@@ -143,7 +152,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         access,
         view,
     } = blueprint;
-    let locks = [lock("registry_storage", &registry_storage)?, lock("proxy_storage", &proxy_storage)?];
+    let locks = lock_folders(&registry_storage, &temporary_storage, &proxy_storage)?;
     let own = open_store("registry_storage", &registry_storage, &temporary_storage.join("registry"))?;
     let cache = open_store("proxy_storage", &proxy_storage, &temporary_storage.join("proxy"))?;
     let (timeouts, lookup) = (remotes.timeouts, remotes.resolve_overrides.clone());
@@ -202,8 +211,12 @@ async fn keep_up(authority: Arc<Authority>, tasks: Tasks) {
     authority.write_uses().await;
 }
 
-/// A blob store and the metadata beside it, in one folder.
-fn open_store(role: &'static str, folder: &Path, staging: &Path) -> Result<Store, AssembleError> {
+/// A blob store and the metadata beside it.
+fn open_store(role: &'static str, location: &StorageLocation, staging: &Path) -> Result<Store, AssembleError> {
+    let folder = match location {
+        StorageLocation::Folder(folder) => folder,
+        StorageLocation::Object(url) => return Err(AssembleError::ObjectStorage { role, url: url.clone() }),
+    };
     let blobs = FilesystemStore::open(folder.to_owned(), staging.to_owned())
         .map_err(|source| AssembleError::Blobs { role, source })?;
     if blobs.staging_is_elsewhere() {
@@ -215,6 +228,23 @@ fn open_store(role: &'static str, folder: &Path, staging: &Path) -> Result<Store
     let metadata =
         SqliteStore::open(&folder.join(DATABASE_FILE)).map_err(|source| AssembleError::Metadata { role, source })?;
     Ok(Store { blobs: Arc::new(blobs), metadata: Arc::new(metadata) })
+}
+
+/// Takes every folder that one process at a time may use: those of the stores, and, where the own images are in a bucket, which has no locks and
+/// many users, that of what this process has not finished. So that there is always a folder that guards the operator's socket.
+fn lock_folders(
+    registry: &StorageLocation,
+    temporary: &Path,
+    proxy: &StorageLocation,
+) -> Result<Vec<File>, AssembleError> {
+    let mut locks = vec![match registry {
+        StorageLocation::Folder(folder) => lock("registry_storage", folder)?,
+        StorageLocation::Object(_) => lock("temporary_registry_storage", temporary)?,
+    }];
+    if let StorageLocation::Folder(folder) = proxy {
+        locks.push(lock("proxy_storage", folder)?);
+    }
+    Ok(locks)
 }
 
 /// Makes the folder and takes it for this process. The lock goes with the process, however it ends.

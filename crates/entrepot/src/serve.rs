@@ -99,7 +99,7 @@ fn serve_operator(
     configuration: &Configuration,
     stopping: &CancellationToken,
 ) -> Option<JoinHandle<()>> {
-    let folder = &configuration.registry_storage;
+    let (_, folder) = configuration.process_folder();
     let (socket, listener) = match OperatorSocket::bind(folder) {
         Ok(bound) => bound,
         Err(error) => {

@@ -1,7 +1,7 @@
 //! The administration API, as the commands ask it: over the server's socket when one runs, over the network when one is named, and in
 //! this process otherwise.
 //!
-//! A server that runs answers at the socket in its `registry_storage`, and there whoever may open it is the operator. Where nobody
+//! A server that runs answers at the socket in its `registry_storage` (with object storage in its `temporary_registry_storage`), and there whoever may open it is the operator. Where nobody
 //! answers, the lock of the storage folders decides: a command that gets it puts the same router together that a server has, gives it
 //! the request without a socket, and lets go of everything when it is done.
 
@@ -185,7 +185,7 @@ impl Api {
         if let Some(url) = server {
             return Self::named(url, configuration.token.as_ref());
         }
-        let folder = &configuration.registry_storage;
+        let (_, folder) = configuration.process_folder();
         let path = socket::path(folder);
         match socket::connect(folder).await {
             Ok(_) => {
