@@ -88,7 +88,7 @@ STATED = {
     "prefix_writes": Input(3500, "requests/s", DOCUMENTED, "PUT, POST and DELETE for one partition, at least"),
     "object_latency": Input(20, "ms", ASSUMED, "a request to the bucket, before its bytes", "M7"),
     "object_rate": Input(400, "MB/s", ASSUMED, "bytes of one request to the bucket", "M8"),
-    "parts_in_flight": Input(4, "", ASSUMED, "parts of one upload on their way at once"),
+    "parts_in_flight": Input(8, "", COUNTED, "storage.s3.parts_in_flight: parts of all uploads of a replica that are on their way at once"),
     # How data looks.
     "digest_bytes": Input(71, "bytes", COUNTED, "a digest as text: sha256: and 64 digits"),
     "name_bytes": Input(30, "bytes", ASSUMED, "name of a repository"),

@@ -107,7 +107,7 @@ class Queues(unittest.TestCase):
     def test_look_ups_wait_as_erlang_says(self):
         inputs = changed(database_cores=4, read_time=1.0, round_trip=0.0, connections=100_000)
         rate, servers, service = 3200, 4, 0.001
-        run = Simulation(Settings(inputs, 1, rate, 0, seconds=40.0), seed=7).run()
+        run = Simulation(Settings(inputs, 1, rate, 0, seconds=20.0), seed=7).run()
         taken = run.taken[False]
         load = rate * service
         expected = service + erlang_c(servers, load) * service / (servers - load)

@@ -16,6 +16,9 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::support::{Running, Setup};
 
+/// Where a replica learns how the others reach it.
+const ADDRESS_VARIABLE: &str = "ENTREPOT_REPLICA_ADDRESS";
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -79,7 +82,9 @@ impl Written {
             std::fs::write(folder.path().join(secret), "secret\n").unwrap();
         }
         std::fs::write(folder.path().join("configuration.toml"), &text).unwrap();
-        let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
+        // What each replica has of its own; compose.yaml and the chart give it.
+        let environment = |name: &str| (name == ADDRESS_VARIABLE).then(|| "http://10.0.0.7:5001".to_owned());
+        let surroundings = Surroundings { working_folder: folder.path(), environment: &environment };
         Configuration::load(None, &surroundings).unwrap_or_else(|error| panic!("{}: {error}\n{text}", self.place))
     }
 }
@@ -210,7 +215,7 @@ fn the_ports_of_a_configuration_are_those_that_lead_to_it() {
     for number in 1..=3 {
         assert!(balancer.contains(&format!("server entrepot-{number} entrepot-{number}:{http}\n")), "{number}");
         let replica = &compose["services"][format!("entrepot-{number}").as_str()];
-        let address = replica["environment"]["ENTREPOT_REPLICA_ADDRESS"].as_str().unwrap();
+        let address = replica["environment"][ADDRESS_VARIABLE].as_str().unwrap();
         assert_eq!(address, format!("http://entrepot-{number}:{internal}"));
     }
     let [http, ..] = ports(&configuration_of("deploy/docker/configuration.toml").table());
@@ -325,6 +330,7 @@ fn paths(value: &Yaml, before: &str) -> Vec<String> {
 #[test]
 fn pods_have_no_rights_and_a_rollout_leaves_no_gap() {
     let pod = read("deploy/helm/entrepot/templates/_pod.tpl");
+    assert!(pod.contains(&format!("- name: {ADDRESS_VARIABLE}\n")));
     for line in [
         "runAsNonRoot: true",
         "readOnlyRootFilesystem: true",
@@ -334,6 +340,7 @@ fn pods_have_no_rights_and_a_rollout_leaves_no_gap() {
         "automountServiceAccountToken: false",
         "path: /readyz",
         "topologySpreadConstraints:",
+        "fieldPath: status.podIP",
         "terminationGracePeriodSeconds: {{ .Values.terminationGraceSeconds }}",
     ] {
         assert!(pod.contains(line), "{line}");

@@ -33,13 +33,11 @@ spec:
       {{- if or (eq .Values.mode "shared") .Values.environment }}
       env:
         {{- if eq .Values.mode "shared" }}
-        - name: POD_ADDRESS
+        # How the other replicas reach this one, at the port of [replica].
+        - name: ENTREPOT_REPLICA_ADDRESS
           valueFrom:
             fieldRef:
               fieldPath: status.podIP
-        # How the other replicas reach this one.
-        - name: ENTREPOT_REPLICA_ADDRESS
-          value: http://$(POD_ADDRESS):{{ .Values.ports.internal }}
         {{- end }}
         {{- with .Values.environment }}{{ toYaml . | nindent 8 }}{{ end }}
       {{- end }}
