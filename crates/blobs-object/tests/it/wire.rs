@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use entrepot_blobs::{BlobStore as _, CommitError, Error, Ingest, Parked};
-use entrepot_blobs_object::{ObjectStore, ObjectStoreConfig, PART_BYTES_MIN};
+use entrepot_blobs_object::{Metrics, ObjectStore, ObjectStoreConfig, PART_BYTES_MIN};
 use entrepot_oci::{Algorithm, Digest};
 use entrepot_testkit::Gate;
 use entrepot_testkit::stores::{FakeS3, S3Operation};
@@ -191,6 +191,21 @@ fn no_tls() -> rustls::ClientConfig {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+}
+
+/// Nothing is asked of a provider when it is opened, and the two that have no server here sign as well.
+#[tokio::test]
+async fn every_provider_can_be_opened() {
+    let mut config = ObjectStoreConfig::new("az://container/prefix");
+    config.access_key_id = Some("account".to_owned());
+    config.secret_access_key = Some("c2VjcmV0".to_owned().into());
+    let (_store, _folder) = open(&config);
+    config.access_key_id = None;
+    let folder = tempfile::tempdir().unwrap();
+    let refused = ObjectStore::open(&config, folder.path(), Metrics::default()).unwrap_err();
+    assert!(refused.to_string().contains("refuses its configuration"), "{refused}");
+    let (_store, _folder) = open(&ObjectStoreConfig::new("gs://bucket/prefix"));
+    let (_store, _folder) = open(&ObjectStoreConfig::new("s3://bucket/prefix"));
 }
 
 /// Another process, with nothing but the row.
