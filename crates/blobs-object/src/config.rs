@@ -43,7 +43,7 @@ pub struct ObjectStoreConfig {
     pub timeouts: Timeouts,
     /// How often a request that failed in a way that may pass is sent again, with growing pauses of random length.
     pub retries_max: usize,
-    /// For how long that goes on: no attempt begins later.
+    /// For how long that goes on: no attempt begins later, so the whole takes at most this and the time of one attempt.
     pub retry_for: Duration,
     /// Bytes of a part of an upload, at least [`PART_BYTES_MIN`](crate::PART_BYTES_MIN). What is not larger is uploaded in one piece.
     pub part_size: u64,

@@ -30,6 +30,12 @@ pub(crate) const LOCATIONS_MAX: usize = 1 << 16;
 /// store, as it is elsewhere.
 pub(crate) const LOCAL_COPY_KEPT_FOR: Duration = Duration::from_mins(10);
 
+/// How often a pointer is tried to be written, when others write and remove it at the same time. Then the commit fails.
+pub(crate) const POINTER_ATTEMPTS_MAX: u32 = 4;
+
+/// The time between two such attempts.
+pub(crate) const POINTER_PAUSE: Duration = Duration::from_millis(50);
+
 /// How often a readiness probe writes, and not only reads.
 pub(crate) const PROBE_WRITES_EVERY: Duration = Duration::from_mins(10);
 

@@ -11,21 +11,19 @@ use entrepot_oci::Digest;
 use futures_util::TryStreamExt as _;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::cleanup::{self, End, PublishingMarker};
 use crate::content::LaterPart;
 use crate::failure::{Answer, senseless};
 use crate::kept::{Kept, KeptUpload};
 use crate::layout::{Kind, Layout, unique};
+use crate::limits::{POINTER_ATTEMPTS_MAX, POINTER_PAUSE};
 use crate::locations::{Found, Location, Place, Pointer};
 use crate::schedule::Schedule;
 use crate::stages::ParkedHere;
 use crate::store::Shared;
 use crate::uploading::{InFlight, Source, Uploading, read_part};
-
-/// How often a pointer is tried to be written, when others write and remove it at the same time.
-const POINTER_ATTEMPTS_MAX: u32 = 4;
 
 /// One stage, held by an ingest.
 #[derive(Debug)]
@@ -228,8 +226,11 @@ impl ObjectStage {
                 self.drop_damaged(digest, found, &ours).await?;
                 return Ok(location);
             }
-            // Removed since, or not seen yet, it is tried again.
-            let Some(theirs) = self.shared.locations.pointer(digest).await? else { continue };
+            let Some(theirs) = self.shared.locations.pointer(digest).await? else {
+                // Removed since, or about to be written by another.
+                sleep(POINTER_PAUSE).await;
+                continue;
+            };
             let theirs = Found { pointer: Some(theirs), ..found.clone() };
             if theirs.pointer.as_ref() != Some(&ours) {
                 let other = Found { data: None, ..theirs.clone() };

@@ -305,3 +305,73 @@ impl Drop for Read {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use entrepot_oci::ByteRange;
+    use futures_util::stream;
+
+    use super::*;
+    use crate::BlobReader;
+
+    /// Content that is far away, and brings these frames whatever is asked for.
+    #[derive(Debug)]
+    struct Far(Vec<&'static str>);
+
+    impl Content for Far {
+        fn read_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn stream(self: Arc<Self>, _first: u64, _end: u64) -> Option<BoxStream<'static, io::Result<Bytes>>> {
+            let frame = |frame: &&'static str| match *frame {
+                "!" => Err(io::ErrorKind::ConnectionReset.into()),
+                frame => Ok(Bytes::from(frame)),
+            };
+            Some(stream::iter(self.0.iter().map(frame).collect::<Vec<_>>()).boxed())
+        }
+    }
+
+    async fn read(frames: &[&'static str], range: Option<ByteRange>) -> (String, Option<StreamError>) {
+        let reader = BlobReader::new(6, Arc::new(Far(frames.to_vec())));
+        let (mut text, mut failed) = (String::new(), None);
+        let mut bytes = reader.stream(range);
+        while let Some(bytes) = bytes.next().await {
+            match bytes {
+                Ok(bytes) => text.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Err(error) => failed = Some(error),
+            }
+        }
+        (text, failed)
+    }
+
+    #[tokio::test]
+    async fn what_comes_from_far_away_is_counted() {
+        let (text, failed) = read(&["abc", "", "def"], None).await;
+        assert_eq!((text.as_str(), failed.is_none()), ("abcdef", true));
+        let (text, failed) = read(&["bc"], ByteRange::new(1, 2)).await;
+        assert_eq!((text.as_str(), failed.is_none()), ("bc", true));
+        let (text, failed) = read(&["abc"], None).await;
+        assert!(matches!(failed, Some(StreamError::Truncated { expected: 6, found: 3 })), "{text} {failed:?}");
+        let (text, failed) = read(&["abc", "defg"], None).await;
+        assert!(text == "abc" && matches!(failed, Some(StreamError::Oversized { expected: 6 })), "{text} {failed:?}");
+        let (text, failed) = read(&["abcdef", "g"], None).await;
+        assert!(text == "abcdef" && matches!(failed, Some(StreamError::Oversized { .. })), "{text} {failed:?}");
+        let (text, failed) = read(&["abc", "!"], None).await;
+        assert!(text == "abc" && matches!(failed, Some(StreamError::Read { position: 3, .. })), "{text} {failed:?}");
+        let (text, failed) = read(&["ef"], ByteRange::new(4, 9)).await;
+        assert!(
+            text == "ef" && matches!(failed, Some(StreamError::Truncated { expected: 10, found: 6 })),
+            "{failed:?}"
+        );
+        let (text, failed) = read(&["more"], ByteRange::new(6, 9)).await;
+        assert!(text.is_empty() && matches!(failed, Some(StreamError::Truncated { .. })), "{text} {failed:?}");
+    }
+
+    #[tokio::test]
+    async fn its_pieces_are_bytes() {
+        let reader = BlobReader::new(6, Arc::new(Far(vec!["abc", "def"])));
+        let pieces: Vec<_> = reader.pieces(None).map_ok(|piece| piece.length()).try_collect().await.unwrap();
+        assert_eq!(pieces, [3, 3]);
+    }
+}

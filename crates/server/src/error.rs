@@ -446,6 +446,10 @@ fn describe_blobs(error: &entrepot_blobs::Error) -> ErrorResponse {
     if error.is_full() {
         return disk_full();
     }
+    if error.is_unavailable() {
+        return ErrorResponse::new(ErrorCode::UNAVAILABLE, "the storage does not answer: try again")
+            .retry_after(RETRY_LATER);
+    }
     ErrorResponse::new(ErrorCode::UNKNOWN, "the storage failed; the server's log has the cause")
 }
 
