@@ -42,6 +42,12 @@ impl Growing {
         self.reading(range).into_stream()
     }
 
+    /// The content from `first` on as it grows, however long it will be.
+    pub fn stream_from(&self, first: u64) -> BlobStream {
+        let extent = Extent::Growing { progress: self.progress.clone(), end: None };
+        Reading::new(Arc::clone(&self.content), first, extent).into_stream()
+    }
+
     /// The same for those who can send parts of files: content that grows in a file is not read.
     pub fn pieces(&self, range: Option<ByteRange>) -> BlobStream<Piece> {
         self.reading(range).into_pieces()
