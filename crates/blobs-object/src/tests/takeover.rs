@@ -185,6 +185,8 @@ async fn what_was_to_be_a_known_blob_is_not_completed_before_it_is_verified() {
     let digest = Algorithm::Sha512.digest(&bytes);
     let refused = resume(&there.0, "said", &row).await.unwrap().commit(&digest).await;
     assert!(matches!(refused, Err(CommitError::Store(Error::Refused { .. }))), "{refused:?}");
+    let asked = bucket.take_log();
+    assert!(asked.iter().all(|asked| !asked.starts_with("complete")), "{asked:?}");
     there.0.drained().await;
     for digest in [&said, &digest] {
         assert!(read(&there.0, digest).await.is_none());
