@@ -40,6 +40,9 @@ use crate::stages::Stages;
 /// parked is at the store to its last byte, so that any process takes it up with its [`Parked`]; the local file is kept for some
 /// minutes, so that this one need not read anything back.
 ///
+/// It takes the rights to read, write, delete and list objects, and to give up uploads. Without the right to list S3 does not say of an
+/// object that it is not there, and every question about one that is not is an error.
+///
 /// A crash leaves markers of the uploads that were begun, and tails of what was parked: [`staged`](BlobStore::staged) lists them, and
 /// [`discard`](BlobStore::discard) ends them. A bucket should also be told to give up uploads that were not completed after some days: one
 /// that was begun in the moment of a crash may have no marker.

@@ -173,6 +173,28 @@ async fn another_algorithm_is_verified_elsewhere_too() {
     assert_only_blobs(&bucket, &[&here.0, &there.0], 2).await;
 }
 
+/// What is uploaded to the key of a blob becomes that blob when it is complete: so it is not completed to be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_to_be_a_known_blob_is_not_completed_before_it_is_verified() {
+    let bucket = FaultyBucket::new();
+    let (here, there) = (over(&bucket, PART as u64), over(&bucket, PART as u64));
+    let (bytes, said) = (content("said", 3 * PART + 5), Algorithm::Sha256.digest(b"something else"));
+    let mut ingest = here.0.begin_known(&id("said"), &said).await.unwrap();
+    absorb(&mut ingest, &bytes).await;
+    let row = park(ingest).await;
+    let digest = Algorithm::Sha512.digest(&bytes);
+    let refused = resume(&there.0, "said", &row).await.unwrap().commit(&digest).await;
+    assert!(matches!(refused, Err(CommitError::Store(Error::Refused { .. }))), "{refused:?}");
+    let asked = bucket.take_log();
+    assert!(asked.iter().all(|asked| !asked.starts_with("complete")), "{asked:?}");
+    there.0.drained().await;
+    for digest in [&said, &digest] {
+        assert!(read(&there.0, digest).await.is_none());
+    }
+    here.0.discard(&id("said")).await.unwrap();
+    assert_only_blobs(&bucket, &[&here.0, &there.0], 0).await;
+}
+
 /// A process that is killed, or just dropped, in the middle of a request, at every kind of offset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_leaves_nothing_behind_the_sweep() {
