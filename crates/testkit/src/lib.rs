@@ -30,6 +30,7 @@ mod reply;
 mod rule;
 mod seen;
 mod server;
+pub mod stores;
 mod users;
 
 pub use auth::Auth;

@@ -25,7 +25,7 @@ use crate::fake::Shared;
 use crate::reply::{Delivery, Reply};
 use crate::seen::Seen;
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The largest piece of a body that leaves at once.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -88,7 +88,12 @@ async fn respond(
         seen.query = form.map(|form| String::from_utf8_lossy(&form.to_bytes()).into_owned()).unwrap_or_default();
     }
     let is_head = seen.is_head();
-    let mut reply = shared.reply(&seen);
+    let reply = shared.reply(&seen);
+    Ok(send(reply, is_head).await)
+}
+
+/// The response that a reply becomes, once nothing holds it back any more.
+pub(crate) async fn send(mut reply: Reply, is_head: bool) -> Response<Body> {
     if let Some(gate) = &reply.delivery.silence {
         gate.pass().await;
     }
@@ -104,7 +109,7 @@ async fn respond(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ok(response)
+    response
 }
 
 /// What leaves next.
