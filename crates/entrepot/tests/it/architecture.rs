@@ -40,6 +40,12 @@ const RULES: &[Rule] = &[
         reason: "a store knows its database and its contract",
     },
     Rule {
+        name: "metadata-postgres",
+        ours: &["oci", "metadata"],
+        banned: &["axum", "hyper", "reqwest", "rusqlite", "sqlx"],
+        reason: "a store knows its database and its contract",
+    },
+    Rule {
         name: "upstream",
         ours: &["oci"],
         banned: &["axum", "rusqlite", "sqlx"],
@@ -65,8 +71,18 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "entrepot",
-        ours: &["oci", "blobs", "metadata", "metadata-sqlite", "upstream", "access", "registry", "server"],
-        banned: &["rusqlite", "sqlx", "reqwest"],
+        ours: &[
+            "oci",
+            "blobs",
+            "metadata",
+            "metadata-sqlite",
+            "metadata-postgres",
+            "upstream",
+            "access",
+            "registry",
+            "server",
+        ],
+        banned: &["rusqlite", "sqlx", "tokio-postgres", "reqwest"],
         reason: "the binary names back ends, and leaves their drivers to them",
     },
     Rule {

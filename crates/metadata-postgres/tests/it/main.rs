@@ -1,0 +1,4 @@
+//! The store on a real PostgreSQL: the suite of every store, and what only this one can go through.
+
+mod server;
+mod suite;
