@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use entrepot_metadata::{Announcement, BlobLink, Error, MetadataStore, Timestamp};
+use bytes::Bytes;
+use entrepot_metadata::{
+    Announcement, BlobLink, Error, ManifestPush, MetadataStore, Page, ProtectedTags, PushOutcome, ReferenceCheck,
+    TagCondition, Timestamp,
+};
 use entrepot_metadata_postgres::{OpenError, PostgresConfig, PostgresStore};
-use entrepot_oci::{Algorithm, RepositoryName};
+use entrepot_oci::{Algorithm, Manifest, MediaType, RepositoryName, Tag};
 use futures_util::StreamExt as _;
 use tokio::task::JoinSet;
 
@@ -75,8 +79,8 @@ async fn a_newer_schema_is_used_as_long_as_it_says_so_and_refused_otherwise() {
     ask(&format!("INSERT INTO schema_versions VALUES ({}, {}, now())", known + 2, known + 1));
     let before = ask("SELECT * FROM schema_versions ORDER BY version");
     let error = PostgresStore::open(&config(&url, "entrepot")).await.unwrap_err();
-    let OpenError::NewerSchema { found, readable_from, known: knows, .. } = &error else { panic!("{error:?}") };
-    assert_eq!((*found, *readable_from, *knows), (known + 2, known + 1, known));
+    let OpenError::NewerSchema { found, readable_from, known: own, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((*found, *readable_from, *own), (known + 2, known + 1, known));
     let text = error.to_string();
     for part in [format!("version {}", known + 2), format!("version {known}"), "start the later program".to_owned()] {
         assert!(text.contains(&part), "{text}");
@@ -116,11 +120,47 @@ async fn damage_is_told_and_never_taken_for_absence() {
     store.link_blob(&app(), &blob(), NOW).await.unwrap();
     let meddle = |statement: &str| SERVER.query(database(&url), &format!("SET search_path = entrepot; {statement}"));
     meddle("INSERT INTO repositories (name, created_at) VALUES ('No Name', 1)");
-    let error = store.repositories(&entrepot_metadata::Page { after: None, limit: 9 }).await.unwrap_err();
+    let error = store.repositories(&Page { after: None, limit: 9 }).await.unwrap_err();
     assert!(matches!(&error, Error::Corrupt { what } if what == "repositories.name holds \"No Name\""), "{error:?}");
     // An entry that cannot go is damage, and no endless work.
     meddle("UPDATE entries SET manifest = 7");
     let error = store.forget(&app(), None).await.unwrap_err();
     assert!(matches!(&error, Error::Corrupt { what } if what.starts_with("entries.digest holds")), "{error:?}");
     assert_eq!(store.blob(&app(), &blob().digest).await.unwrap(), Some(blob()));
+}
+
+/// What a request costs: one way to the server, whatever it asks and whatever it writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_one_statement_each() {
+    let store = store(&SERVER.database(), "entrepot").await;
+    let media_type = MediaType::OCI_INDEX.parse().unwrap();
+    let bytes = Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#);
+    let manifest = Manifest::parse(bytes, Some(&media_type)).unwrap();
+    let digest = manifest.digest(Algorithm::Sha256);
+    let latest: Tag = "latest".parse().unwrap();
+    let push = ManifestPush {
+        repository: app(),
+        digest: digest.clone(),
+        manifest,
+        tags: vec![latest.clone()],
+        references: ReferenceCheck::Required,
+        unmovable: vec![latest.clone()],
+        may_create_tags: true,
+        condition: TagCondition::Absent,
+        now: NOW,
+    };
+    let (name, page) = (app(), Page { after: None, limit: 9 });
+    let statements = || store.metrics().statements.get();
+    let none = ProtectedTags::default();
+    let before = statements();
+    store.link_blob(&name, &blob(), NOW).await.unwrap();
+    assert_eq!(store.push_manifest(push).await.unwrap(), PushOutcome::Stored);
+    store.tagged_manifest(&name, &latest).await.unwrap().unwrap();
+    store.manifest(&name, &digest).await.unwrap().unwrap();
+    store.blob(&name, &blob().digest).await.unwrap().unwrap();
+    store.tags(&name, &page).await.unwrap();
+    store.delete_tag(&name, &latest, &none).await.unwrap();
+    store.delete_manifest(&name, &digest, &none).await.unwrap();
+    store.unlink_blob(&name, &blob().digest, &none).await.unwrap();
+    assert_eq!(statements() - before, 9);
 }
