@@ -123,10 +123,10 @@ BEGIN
         JOIN manifest_references ON manifest_references.repository = repository_id
             AND manifest_references.target = above.digest AND manifest_references.kind = 'child'
         JOIN manifests ON manifests.id = manifest_references.manifest
-    ), some AS (
+    ), visited AS (
         SELECT id FROM above LIMIT 1000
     ), moved AS (
-        UPDATE manifests SET used_at = at FROM some WHERE manifests.id = some.id AND used_at < at
+        UPDATE manifests SET used_at = at FROM visited WHERE manifests.id = visited.id AND used_at < at
         RETURNING manifests.digest
     )
     SELECT array_agg(digest) INTO touched FROM moved;
@@ -155,7 +155,7 @@ BEGIN
     DELETE FROM manifest_contents
     WHERE id = of_content AND NOT EXISTS (SELECT 1 FROM manifests WHERE content = of_content);
     PERFORM change_totals(0, 0, -1);
-    PERFORM derive_entries(in_repository, targets || own_digest);
+    PERFORM derive_entries(in_repository, targets || ARRAY[own_digest]);
     RETURN gone_tags;
 END $$;
 
@@ -249,12 +249,12 @@ BEGIN
             points_at := NULL;
             SELECT manifests.digest INTO points_at FROM tags JOIN manifests ON manifests.id = tags.manifest
             WHERE tags.repository = repository_id AND tags.name = names[1];
-            IF NOT CASE of_condition
+            IF NOT (CASE of_condition
                 WHEN 'points-at' THEN coalesce(points_at = ANY (condition_digests), FALSE)
                 WHEN 'exists' THEN points_at IS NOT NULL
                 WHEN 'absent' THEN points_at IS NULL
                 WHEN 'points-at-none-of' THEN NOT coalesce(points_at = ANY (condition_digests), FALSE)
-            END THEN
+            END) THEN
                 RETURN ARRAY['condition'];
             END IF;
         END IF;
@@ -277,9 +277,9 @@ BEGIN
             ) AS looked_at;
             missing := coalesce(missing, '{}') || foreign_missing;
             IF cardinality(missing) > 0 THEN
-                RETURN 'missing' || missing;
+                RETURN ARRAY['missing'] || missing;
             ELSIF wrong IS NOT NULL THEN
-                RETURN 'wrong-size' || wrong;
+                RETURN ARRAY['wrong-size'] || wrong;
             END IF;
         END IF;
         EXIT WHEN repository_id IS NOT NULL;
@@ -301,7 +301,7 @@ BEGIN
     SELECT repository_id, target, of_manifest, kind, size
     FROM unnest(targets, kinds, sizes) WITH ORDINALITY AS named (target, kind, size, place) ORDER BY place
     ON CONFLICT DO NOTHING;
-    PERFORM derive_entries(in_repository, targets || of_digest);
+    PERFORM derive_entries(in_repository, targets || ARRAY[of_digest]);
     -- What comes again, or below an index that is here already, was asked for just now.
     PERFORM touch_upwards(in_repository, repository_id, of_digest, at);
     IF of_subject IS NOT NULL THEN
@@ -352,7 +352,7 @@ END $$;
 
 CREATE FUNCTION derive_pinned(in_repository text, repository_id bigint, of_reference text) RETURNS void
 LANGUAGE sql AS $$
-    SELECT derive_entries(in_repository, of_reference || ARRAY(
+    SELECT derive_entries(in_repository, ARRAY[of_reference] || ARRAY(
         SELECT manifests.digest FROM tags JOIN manifests ON manifests.id = tags.manifest
         WHERE tags.repository = repository_id AND tags.name = of_reference
     ))
@@ -535,7 +535,7 @@ CREATE FUNCTION forget(in_repository text, of_tag text, of_digest text) RETURNS 
 #variable_conflict use_column
 DECLARE
     repository_id bigint := lock_repository(in_repository);
-    found record;
+    held record;
     first_pinned text;
     removed record;
     freed_more bigint;
@@ -544,7 +544,7 @@ BEGIN
         RETURN;
     END IF;
     IF of_tag IS NOT NULL THEN
-        SELECT manifests.digest, manifests.used_at, manifests.id INTO found FROM tags
+        SELECT manifests.digest, manifests.used_at, manifests.id INTO held FROM tags
         JOIN manifests ON manifests.id = tags.manifest
         WHERE tags.repository = repository_id AND tags.name = of_tag;
         IF NOT FOUND THEN
@@ -555,29 +555,29 @@ BEGIN
             RETURN;
         END IF;
         -- A tag that is not the last one on its manifest, or whose manifest is part of an index, goes alone.
-        IF (SELECT count(*) FROM tags WHERE manifest = found.id) > 1
-            OR NOT EXISTS (SELECT 1 FROM entries WHERE repository = in_repository AND digest = found.digest)
+        IF (SELECT count(*) FROM tags WHERE manifest = held.id) > 1
+            OR NOT EXISTS (SELECT 1 FROM entries WHERE repository = in_repository AND digest = held.digest)
         THEN
             PERFORM delete_tag(in_repository, of_tag);
-            RETURN QUERY SELECT NULL::text, found.digest, ARRAY[of_tag], 0::bigint, found.used_at;
+            RETURN QUERY SELECT NULL::text, held.digest, ARRAY[of_tag], 0::bigint, held.used_at;
             RETURN;
         END IF;
-        IF EXISTS (SELECT 1 FROM pins WHERE repository = in_repository AND reference = found.digest) THEN
-            RETURN QUERY SELECT found.digest, NULL::text, NULL::text[], NULL::bigint, NULL::bigint;
+        IF EXISTS (SELECT 1 FROM pins WHERE repository = in_repository AND reference = held.digest) THEN
+            RETURN QUERY SELECT held.digest, NULL::text, NULL::text[], NULL::bigint, NULL::bigint;
             RETURN;
         END IF;
-        SELECT * INTO removed FROM remove_entry(in_repository, repository_id, found.digest);
-        RETURN QUERY SELECT NULL::text, found.digest, removed.gone_tags, removed.freed, found.used_at;
+        SELECT * INTO removed FROM remove_entry(in_repository, repository_id, held.digest);
+        RETURN QUERY SELECT NULL::text, held.digest, removed.gone_tags, removed.freed, held.used_at;
     ELSIF of_digest IS NOT NULL THEN
         -- A digest goes whatever names it: who asks for exactly this does not want it here.
-        SELECT max(held.used_at) AS used_at INTO found FROM (
+        SELECT max(uses.used_at) AS used_at INTO held FROM (
             SELECT manifests.used_at FROM manifests
             WHERE manifests.repository = repository_id AND manifests.digest = of_digest
             UNION ALL
             SELECT blob_links.used_at FROM blob_links
             WHERE blob_links.repository = in_repository AND blob_links.digest = of_digest
-        ) AS held;
-        IF found.used_at IS NULL THEN
+        ) AS uses;
+        IF held.used_at IS NULL THEN
             RETURN;
         END IF;
         SELECT reference INTO first_pinned FROM pins WHERE repository = in_repository AND (
@@ -592,7 +592,7 @@ BEGIN
         END IF;
         SELECT * INTO removed FROM remove_entry(in_repository, repository_id, of_digest);
         SELECT unlinked.freed INTO freed_more FROM unlink_blobs(in_repository, ARRAY[of_digest]) AS unlinked;
-        RETURN QUERY SELECT NULL::text, of_digest, removed.gone_tags, removed.freed + freed_more, found.used_at;
+        RETURN QUERY SELECT NULL::text, of_digest, removed.gone_tags, removed.freed + freed_more, held.used_at;
     ELSE
         SELECT reference INTO first_pinned FROM pins WHERE repository = in_repository AND (
             EXISTS (SELECT 1 FROM tags WHERE tags.repository = repository_id AND tags.name = reference)
@@ -605,15 +605,15 @@ BEGIN
         END IF;
         LOOP
             -- A circle of manifests that name one another has no entry: whatever manifest is left comes next.
-            SELECT entries.digest, entries.used_at INTO found FROM entries
+            SELECT entries.digest, entries.used_at INTO held FROM entries
             WHERE entries.repository = in_repository ORDER BY entries.digest LIMIT 1;
             IF NOT FOUND THEN
-                SELECT manifests.digest, manifests.used_at INTO found FROM manifests
+                SELECT manifests.digest, manifests.used_at INTO held FROM manifests
                 WHERE manifests.repository = repository_id LIMIT 1;
                 EXIT WHEN NOT FOUND;
             END IF;
-            SELECT * INTO removed FROM remove_listed(in_repository, repository_id, found.digest);
-            RETURN QUERY SELECT NULL::text, found.digest, removed.gone_tags, removed.freed, found.used_at;
+            SELECT * INTO removed FROM remove_listed(in_repository, repository_id, held.digest);
+            RETURN QUERY SELECT NULL::text, held.digest, removed.gone_tags, removed.freed, held.used_at;
         END LOOP;
     END IF;
 END $$;
@@ -627,13 +627,13 @@ LANGUAGE sql STABLE AS $$
         SELECT child.id, child.repository FROM reached
         JOIN manifest_references ON manifest_references.manifest = reached.id AND manifest_references.kind = 'child'
         JOIN manifests AS child ON child.repository = reached.repository AND child.digest = manifest_references.target
-    ), some AS (
+    ), visited AS (
         SELECT id FROM reached LIMIT 1000
     )
     SELECT coalesce(sum(size), 0)::bigint FROM blob_links WHERE repository = in_repository AND digest IN (
         SELECT of_digest
         UNION
-        SELECT target FROM some JOIN manifest_references ON manifest_references.manifest = some.id
+        SELECT target FROM visited JOIN manifest_references ON manifest_references.manifest = visited.id
     )
 $$;
 

@@ -75,9 +75,8 @@ impl Connections {
         loop {
             let client = attempts.connect().await?;
             let sent = self.limited(query(&client, sql, parameters)).await;
-            match attempts.after(client, repeat, sent).await? {
-                Some(rows) => return Ok(Answer { rows, is_repeated: attempts.is_repeated }),
-                None => continue,
+            if let Some(rows) = attempts.after(client, repeat, sent).await? {
+                return Ok(Answer { rows, is_repeated: attempts.is_repeated });
             }
         }
     }
@@ -105,9 +104,8 @@ impl Connections {
             let Some(connection) = &client.0 else { unreachable!("it was just put there") };
             let sent = self.limited(in_transaction(connection, &work)).await;
             let Some(client) = client.0.take() else { unreachable!("nobody else takes it") };
-            match attempts.after(client, repeat, sent).await? {
-                Some(done) => return Ok((done, attempts.is_repeated)),
-                None => continue,
+            if let Some(done) = attempts.after(client, repeat, sent).await? {
+                return Ok((done, attempts.is_repeated));
             }
         }
     }

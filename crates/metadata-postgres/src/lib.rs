@@ -13,6 +13,7 @@ mod config;
 mod connections;
 mod content;
 mod failure;
+mod import;
 mod limits;
 mod listener;
 mod metrics;

@@ -6,7 +6,7 @@ use entrepot_metadata::{Error, ManifestPush, PushOutcome, ReferenceCheck, TagCon
 use entrepot_oci::{Digest, ReferenceKind, RepositoryName, Tag};
 use tokio_postgres::Row;
 
-use crate::connections::{Connections, Repeat};
+use crate::connections::{Connections, Parameters, Repeat};
 use crate::failure::corrupt;
 use crate::rows::{get, parse, stored_size};
 
@@ -29,8 +29,8 @@ struct Named<'a> {
 pub(crate) async fn push(connections: &Connections, push: &ManifestPush) -> Result<PushOutcome, Error> {
     const SQL: &str = "SELECT push_manifest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
         $17, $18, $19)";
-    let named = named(push);
-    let names: Vec<&str> = push.tags.iter().map(Tag::as_str).collect();
+    let content = named(push);
+    let tags: Vec<&str> = push.tags.iter().map(Tag::as_str).collect();
     let unmovable: Vec<&str> = push.unmovable.iter().map(Tag::as_str).collect();
     let (condition, digests): (&str, &[Digest]) = match &push.condition {
         TagCondition::None => ("none", &[]),
@@ -46,30 +46,30 @@ pub(crate) async fn push(connections: &Connections, push: &ManifestPush) -> Resu
     let annotations =
         serde_json::to_string(push.manifest.annotations()).map_err(|error| Error::Backend(Box::new(error)))?;
     let (repository, digest) = (push.repository.as_str(), push.digest.as_str());
-    let parameters: crate::connections::Parameters<'_> = &[
+    let parameters: Parameters<'_> = &[
         &repository,
         &digest,
         &push.manifest.media_type().as_str(),
         &push.manifest.bytes().as_ref(),
         &push.now.milliseconds(),
-        &names,
+        &tags,
         &unmovable,
         &push.may_create_tags,
         &condition,
         &digests,
         &is_checked,
-        &named.foreign,
-        &named.targets,
-        &named.kinds,
-        &named.sizes,
-        &named.optional,
+        &content.foreign,
+        &content.targets,
+        &content.kinds,
+        &content.sizes,
+        &content.optional,
         &subject,
         &artifact_type,
         &annotations,
     ];
     let answer = connections.send(Repeat::Yes, SQL, parameters).await?;
     let outcome = outcome(answer.rows.first())?;
-    if answer.is_repeated && outcome != PushOutcome::Stored && has_happened(connections, push, &names).await? {
+    if answer.is_repeated && outcome != PushOutcome::Stored && has_happened(connections, push, &tags).await? {
         return Ok(PushOutcome::Stored);
     }
     Ok(outcome)
@@ -125,7 +125,7 @@ fn outcome(row: Option<&Row>) -> Result<PushOutcome, Error> {
     })
 }
 
-async fn has_happened(connections: &Connections, push: &ManifestPush, names: &[&str]) -> Result<bool, Error> {
+async fn has_happened(connections: &Connections, push: &ManifestPush, tags: &[&str]) -> Result<bool, Error> {
     const SQL: &str = "SELECT EXISTS (SELECT 1 FROM manifests WHERE manifests.id = held.id) AND NOT EXISTS (
             SELECT 1 FROM unnest($3::text[]) AS wanted (name)
             WHERE NOT EXISTS (SELECT 1 FROM tags WHERE tags.manifest = held.id AND tags.name = wanted.name)
@@ -134,7 +134,7 @@ async fn has_happened(connections: &Connections, push: &ManifestPush, names: &[&
             SELECT id FROM manifests
             WHERE repository = (SELECT id FROM repositories WHERE name = $1) AND digest = $2
         ) AS held";
-    let row = connections.row(SQL, &[&push.repository.as_str(), &push.digest.as_str(), &names]).await?;
+    let row = connections.row(SQL, &[&push.repository.as_str(), &push.digest.as_str(), &tags]).await?;
     row.map_or(Ok(false), |row| get(&row, 0))
 }
 
@@ -146,8 +146,7 @@ pub(crate) async fn confirm_tag(
     now: Timestamp,
 ) -> Result<bool, Error> {
     const SQL: &str = "SELECT confirm_tag($1, $2, $3, $4)";
-    let parameters: crate::connections::Parameters<'_> =
-        &[&repository.as_str(), &tag.as_str(), &digest.as_str(), &now.milliseconds()];
+    let parameters: Parameters<'_> = &[&repository.as_str(), &tag.as_str(), &digest.as_str(), &now.milliseconds()];
     let row = connections.row(SQL, parameters).await?;
     row.map_or(Ok(false), |row| get(&row, 0))
 }

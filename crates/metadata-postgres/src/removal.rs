@@ -10,7 +10,7 @@ use entrepot_oci::{Digest, RepositoryName, Tag, TagOrDigest};
 use futures_util::FutureExt as _;
 use tokio_postgres::Row;
 
-use crate::connections::{Answer, Connections, Ending, Repeat};
+use crate::connections::{Answer, Connections, Ending, Parameters, Repeat};
 use crate::content;
 use crate::limits::WALKED_MANIFESTS_MAX;
 use crate::rows::{get, parse, parsed, row_limit, size, time};
@@ -36,11 +36,11 @@ const ABOVE: &str = "WITH RECURSIVE here AS (
         JOIN manifest_references ON manifest_references.repository = here.id
             AND target = above.digest AND kind = 'child'
         JOIN manifests ON manifests.id = manifest_references.manifest
-    ), some AS (
+    ), visited AS (
         SELECT id FROM above LIMIT $4
     )
-    SELECT tags.name, (SELECT count(*) FROM some) FROM some
-    LEFT JOIN tags ON tags.manifest = some.id ORDER BY tags.name";
+    SELECT tags.name, (SELECT count(*) FROM visited) FROM visited
+    LEFT JOIN tags ON tags.manifest = visited.id ORDER BY tags.name";
 
 pub(crate) async fn delete_tag(
     connections: &Connections,
@@ -63,7 +63,7 @@ pub(crate) async fn unlink_blob(
     digest: &Digest,
     protected: &ProtectedTags,
 ) -> Result<Deletion, Error> {
-    let parameters: crate::connections::Parameters<'_> = &[&repository.as_str(), &digest.as_str()];
+    let parameters: Parameters<'_> = &[&repository.as_str(), &digest.as_str()];
     if protected.are_none() {
         return done_or_missing(&connections.send(Repeat::Yes, UNLINK_BLOB, parameters).await?);
     }
@@ -79,7 +79,7 @@ pub(crate) async fn delete_manifest(
     digest: &Digest,
     protected: &ProtectedTags,
 ) -> Result<Deletion, Error> {
-    let parameters: crate::connections::Parameters<'_> = &[&repository.as_str(), &digest.as_str()];
+    let parameters: Parameters<'_> = &[&repository.as_str(), &digest.as_str()];
     let answer = if protected.are_none() {
         connections.send(Repeat::Yes, DELETE_MANIFEST, parameters).await?
     } else {

@@ -13,6 +13,7 @@ use entrepot_metadata::{
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
 use futures_core::stream::BoxStream;
 use tokio::task::JoinHandle;
+use tokio_postgres::Config;
 
 use crate::config::PostgresConfig;
 use crate::connections::Connections;
@@ -35,6 +36,9 @@ use crate::{access, content, push, removal, sharing, uploads};
 pub struct PostgresStore {
     connections: Arc<Connections>,
     schema: String,
+    /// For a connection beside those for requests.
+    connect: Config,
+    tls: Tls,
     audience: Audience,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -63,10 +67,15 @@ impl PostgresStore {
         let connections = open::pool(config, connect.clone(), tls.clone())?;
         let audience = Audience::new();
         let metrics = connections.metrics().clone();
-        let listener = Listener::new(connect, tls, &config.schema, audience.clone(), metrics);
+        let listener = Listener::new(connect.clone(), tls.clone(), &config.schema, audience.clone(), metrics);
         let listening = listener.connect().await?;
         let tasks = vec![open::spawn(listener.run(listening)), open::spawn(keep_up(Arc::clone(&connections)))];
-        Ok(Self { connections, schema: config.schema.clone(), audience, tasks })
+        Ok(Self { connections, schema: config.schema.clone(), connect, tls, audience, tasks })
+    }
+
+    /// How to make a connection beside those for requests.
+    pub(crate) const fn place(&self) -> (&Config, &Tls) {
+        (&self.connect, &self.tls)
     }
 
     /// What the store counts, to be registered.

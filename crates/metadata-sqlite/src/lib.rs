@@ -12,6 +12,7 @@ mod blobs;
 mod credentials;
 mod entries;
 mod eviction;
+mod export;
 mod failure;
 mod in_process;
 mod limits;

@@ -45,3 +45,12 @@ pub(crate) const DAMAGE_QUOTED_MAX: usize = 100;
 
 /// The leases, notes and claims that are kept in memory before those that have run out are looked for.
 pub(crate) const RUN_OUT_KEPT_MIN: usize = 64;
+
+/// The rows of a page on its way to another store.
+pub(crate) const MOVED_ROWS_MAX: usize = 1000;
+
+/// The bytes of manifests after which such a page ends.
+pub(crate) const MOVED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The pages that are read before the other store has taken them.
+pub(crate) const MOVED_PAGES_AHEAD: usize = 2;

@@ -1,6 +1,6 @@
 //! The readers: connections for look-ups, each used by one look-up at a time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use entrepot_metadata::Error;
@@ -49,6 +49,11 @@ impl Readers {
             transaction.finish()?;
             Ok(found)
         })
+    }
+
+    /// The path of the file, for a connection that lasts longer than a look-up.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn take(&self) -> Option<Connection> {

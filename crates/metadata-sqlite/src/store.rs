@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use entrepot_metadata::moving::{MoveSource, Moved};
 use entrepot_metadata::{
     Announcement, Audience, BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten,
     Lease, LeaseClaim, LeaseOutcome, ManifestPush, ManifestRow, MetadataStore, MissingOr, Page, Pin, ProtectedTags,
@@ -20,8 +21,8 @@ use crate::open::{self, OpenError};
 use crate::readers::Readers;
 use crate::writer::{WriteCounts, Writer};
 use crate::{
-    blobs, credentials, entries, eviction, manifests, pins, protection, push, repositories, signing_keys, tags, totals,
-    uploads, uses,
+    blobs, credentials, entries, eviction, export, manifests, pins, protection, push, repositories, signing_keys, tags,
+    totals, uploads, uses,
 };
 
 /// Metadata in one `SQLite` file.
@@ -395,6 +396,12 @@ impl MetadataStore for SqliteStore {
     async fn probe(&self) -> Result<(), Error> {
         self.readers.read(|connection| repositories::list(connection, &Page { after: None, limit: 1 }))?;
         self.writer.check()
+    }
+}
+
+impl MoveSource for SqliteStore {
+    fn rows(&self) -> BoxStream<'static, Result<Vec<Moved>, Error>> {
+        export::rows(self.readers.path().to_owned())
     }
 }
 

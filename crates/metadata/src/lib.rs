@@ -8,6 +8,7 @@ mod clock;
 mod credentials;
 mod error;
 pub mod limits;
+pub mod moving;
 mod rows;
 mod shared;
 mod store;

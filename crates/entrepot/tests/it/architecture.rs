@@ -46,6 +46,12 @@ const RULES: &[Rule] = &[
         reason: "a store knows its database and its contract",
     },
     Rule {
+        name: "metadata-postgres",
+        ours: &["oci", "metadata"],
+        banned: &["axum", "hyper", "reqwest", "rusqlite", "sqlx"],
+        reason: "a store knows its database and its contract",
+    },
+    Rule {
         name: "upstream",
         ours: &["oci"],
         banned: &["axum", "rusqlite", "sqlx"],
@@ -77,12 +83,13 @@ const RULES: &[Rule] = &[
             "blobs-object",
             "metadata",
             "metadata-sqlite",
+            "metadata-postgres",
             "upstream",
             "access",
             "registry",
             "server",
         ],
-        banned: &["rusqlite", "sqlx", "reqwest", "object_store"],
+        banned: &["rusqlite", "sqlx", "tokio-postgres", "reqwest", "object_store"],
         reason: "the binary names back ends, and leaves their drivers to them",
     },
     Rule {

@@ -13,6 +13,7 @@ mod eviction;
 mod forgetting;
 mod leases;
 mod manifests;
+mod moving;
 mod notes;
 mod pins;
 mod protection;
@@ -31,6 +32,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::MetadataStore;
+
+pub use moving::{assert_same, fill};
 
 /// `module: case case;` as one call after the other, each with what `given` makes of its store.
 macro_rules! cases {
