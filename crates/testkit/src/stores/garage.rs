@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::bucket::Bucket;
 use super::folder::Folder;
 use super::process::Process;
-use super::program::{free_port, run, tool};
+use super::program::{free_port, tool};
 
 /// The region that signatures have to name.
 const REGION: &str = "garage";
@@ -143,7 +143,7 @@ impl Garage {
     /// # Panics
     /// When it fails.
     pub fn ask(&self, node: usize, arguments: &[&str]) -> String {
-        run(self.command(node).args(arguments))
+        self.folder.run(self.command(node).args(arguments))
     }
 
     /// The folder with all data, and with what each node has said, in `node-0.log` and so on.
@@ -184,7 +184,7 @@ impl Garage {
     pub fn wait_until_healthy(&self) {
         for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].process().is_some()) {
             wait_until("the nodes agree", || {
-                let answer = self.command(node).args(["json-api", "GetClusterHealth"]).output().expect("an answer");
+                let answer = self.folder.output(self.command(node).args(["json-api", "GetClusterHealth"]));
                 let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
                 answer["status"] == "healthy" && answer["partitionsAllOk"] == 256
             });

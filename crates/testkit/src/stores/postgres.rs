@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use super::folder::Folder;
 use super::process::{NotReady, Process};
-use super::program::{free_port, run};
+use super::program::free_port;
 
 /// Where Debian keeps the programs of each version, since only the client's are in everybody's path.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -157,7 +157,7 @@ impl Postgres {
         client.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
         client.arg(format!("--host={}", self.folder.path().display()));
         client.args([&format!("--port={}", self.port), &format!("--username={USER}"), &format!("--dbname={database}")]);
-        run(client.args(["--command", statement])).trim_end().to_owned()
+        self.folder.run(client.args(["--command", statement])).trim_end().to_owned()
     }
 
     /// How many clients are connected to any database, this question's own left out.
@@ -258,7 +258,7 @@ impl Postgres {
         command.args(["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
         command.args(["--no-sync", "--no-instructions", &format!("--username={USER}")]);
         command.arg(format!("--pwfile={}", password.display())).arg(format!("--pgdata={}", self.data().display()));
-        run(&mut command);
+        self.folder.run(&mut command);
     }
 
     fn start_server(&self) -> Result<Process, NotReady> {
