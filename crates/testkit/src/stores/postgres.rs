@@ -153,11 +153,7 @@ impl Postgres {
     /// # Panics
     /// When the server is not running or refuses it.
     pub fn query(&self, database: &str, statement: &str) -> String {
-        let mut client = Command::new(self.programs.join("psql"));
-        client.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-        client.arg(format!("--host={}", self.folder.path().display()));
-        client.args([&format!("--port={}", self.port), &format!("--username={USER}"), &format!("--dbname={database}")]);
-        self.folder.run(client.args(["--command", statement])).trim_end().to_owned()
+        self.folder.run(&mut self.client(database, statement)).trim_end().to_owned()
     }
 
     /// How many clients are connected to any database, this question's own left out.
@@ -235,6 +231,15 @@ impl Postgres {
 
     fn server(&self) -> MutexGuard<'_, Option<Process>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self, database: &str, statement: &str) -> Command {
+        let mut client = Command::new(self.programs.join("psql"));
+        client.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+        client.arg(format!("--host={}", self.folder.path().display()));
+        client.args([&format!("--port={}", self.port), &format!("--username={USER}"), &format!("--dbname={database}")]);
+        client.args(["--command", statement]);
+        client
     }
 
     fn command(&self, program: &str) -> Command {
@@ -319,7 +324,14 @@ mod tests {
         let (first, second) = (postgres.database(), postgres.database());
         assert_ne!(first, second);
         postgres.query("test_0", "CREATE TABLE numbers (number int); INSERT INTO numbers VALUES (1)");
-        postgres.kill();
+        let busy = "SELECT count(*) FROM generate_series(1, 1000000000)";
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| postgres.folder.output(&mut postgres.client("test_0", busy)));
+            while postgres.connections() == 0 && !client.is_finished() {}
+            postgres.kill();
+            let output = client.join().expect("it only waits");
+            assert!(!output.status.success(), "the client of a killed server was answered");
+        });
         assert!(std::net::TcpStream::connect(("127.0.0.1", postgres.port())).is_err(), "it still listens");
         postgres.restart();
         postgres.query("test_0", "INSERT INTO numbers VALUES (2)");
