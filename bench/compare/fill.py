@@ -7,6 +7,7 @@ the schema's own views, where there are few enough rows to ask."""
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 
@@ -44,6 +45,9 @@ def fill(file, repository, count):
     database.execute("COMMIT")
     database.execute("PRAGMA journal_mode = WAL")
     database.close()
+    # Or the server pays for it: its first sync of the file would write all that is still only in the page cache.
+    with open(file, "rb") as filled:
+        os.fsync(filled.fileno())
 
 
 def check(database):

@@ -23,7 +23,12 @@ class Profile(Standing):
     needs = ["perf"]
 
     def __init__(self, bench):
-        super().__init__(bench)
+        measured = os.environ["ENTREPOT"]
+        os.environ["ENTREPOT"] = os.environ["ENTREPOT_WITH_NAMES"]
+        try:
+            super().__init__(bench)
+        finally:
+            os.environ["ENTREPOT"] = measured
         columns = [Column(str(number), kind, "%") for number, kind in enumerate(sampling.KINDS)]
         works = {
             "pull": "large pull, 8 at once",

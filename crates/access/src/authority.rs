@@ -172,15 +172,7 @@ impl Authority {
     /// returns; to be ended with the process, and [`Self::write_uses`] after it.
     pub async fn keep_up(&self) {
         let Some(parts) = &self.parts else { return std::future::pending().await };
-        let mut swept_at = Instant::now();
-        loop {
-            tokio::time::sleep(UPKEEP_INTERVAL).await;
-            let is_sweep_due = swept_at.elapsed() >= CREDENTIAL_SWEEP_INTERVAL;
-            if is_sweep_due {
-                swept_at = Instant::now();
-            }
-            parts.look_after(is_sweep_due).await;
-        }
+        tokio::join!(parts.keep_up(), parts.credentials.keep_listening());
     }
 
     /// Writes when tokens were used, as far as that is not written yet.
@@ -247,6 +239,18 @@ impl Authority {
 }
 
 impl Parts {
+    async fn keep_up(&self) {
+        let mut swept_at = Instant::now();
+        loop {
+            tokio::time::sleep(UPKEEP_INTERVAL).await;
+            let is_sweep_due = swept_at.elapsed() >= CREDENTIAL_SWEEP_INTERVAL;
+            if is_sweep_due {
+                swept_at = Instant::now();
+            }
+            self.look_after(is_sweep_due).await;
+        }
+    }
+
     /// One round of what has to happen from time to time. What fails is repeated in the next one.
     async fn look_after(&self, is_sweep_due: bool) {
         self.write_uses().await;

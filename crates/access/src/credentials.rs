@@ -1,7 +1,8 @@
 //! Personal, robot and refresh tokens: opaque, kept as hashes in the metadata store.
 //!
 //! What was looked up is believed for two seconds, so that a client that pulls many blobs costs one look-up. A token that is revoked
-//! here ends at once but for a look-up that is under way; one that another replica revokes ends within these two seconds.
+//! here ends at once but for a look-up that is under way. Other replicas are told of it, and one that was not reached forgets it within these
+//! two seconds.
 
 mod create;
 mod text;
@@ -9,8 +10,9 @@ mod text;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use entrepot_metadata::{Clock, CredentialKind, CredentialRow, Error, MetadataStore, Page, Timestamp};
+use entrepot_metadata::{Announcement, Clock, CredentialKind, CredentialRow, Error, MetadataStore, Page, Timestamp};
 use entrepot_oci::Patterns;
+use futures_util::StreamExt as _;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -26,6 +28,9 @@ use crate::refusal::{Refusal, TokenFault};
 use crate::remembered::Remembered;
 pub use create::{CredentialError, NewCredential};
 pub(crate) use text::CredentialText;
+
+/// What the announcement of a revoked token is about; its text is the id.
+const REVOKED: &str = "revoked credential";
 
 /// The tokens that this registry keeps.
 #[derive(Debug)]
@@ -113,7 +118,27 @@ impl StoredCredentials {
     pub async fn revoke(&self, id: &str) -> Result<bool, Refusal> {
         let is_revoked = self.metadata.delete_credential(id).await.map_err(unavailable)?;
         self.remembered.remove(&id.to_owned());
+        if let Err(error) = self.metadata.announce(REVOKED, id).await {
+            tracing::warn!(
+                credential = id,
+                error = &error as &dyn std::error::Error,
+                "other replicas could not be told of a revoked token: it may be good there for two seconds more"
+            );
+        }
         Ok(is_revoked)
+    }
+
+    /// Forgets what other replicas revoke, as soon as they say so. Never returns, unless the store ends.
+    pub(crate) async fn keep_listening(&self) {
+        let mut announcements = self.metadata.announcements();
+        while let Some(announcement) = announcements.next().await {
+            match announcement {
+                Announcement::Said { topic, text } if topic == REVOKED => self.remembered.remove(&text),
+                Announcement::Said { .. } => {}
+                // Nothing is believed for longer than what was missed could have said.
+                Announcement::Missed => self.remembered.clear(),
+            }
+        }
     }
 
     /// The token of this text, if it is good; its use is noted.

@@ -51,6 +51,13 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
         generations.older.remove(key);
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        let mut generations = self.lock();
+        generations.recent.clear();
+        generations.older.clear();
+    }
+
     fn keep(&self, generations: &mut Generations<K, V>, key: K, value: V) {
         if generations.recent.len() >= self.generation_max && !generations.recent.contains_key(&key) {
             generations.older = std::mem::take(&mut generations.recent);

@@ -7,7 +7,7 @@ use crate::{AbsorbError, BlobReader, BlobStore, CommitError, Error, StageId, Str
 /// Copies what `source` reads into `store`, verifies it, and returns its size: [`BlobStore::adopt`] for every store
 /// that has nothing better.
 pub async fn adopt_copy(store: &dyn BlobStore, digest: &Digest, source: &BlobReader) -> Result<u64, Error> {
-    let mut ingest = store.begin(&StageId::unique("adopt"), digest.algorithm()).await?;
+    let mut ingest = store.begin_known(&StageId::unique("adopt"), digest).await?;
     let unreadable = |source| Error::Source { digest: digest.clone(), source };
     match ingest.absorb(source.stream(None), source.size()).await {
         Ok(_) => {}

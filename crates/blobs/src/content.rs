@@ -1,5 +1,6 @@
 //! Bytes that can be read at any position, whether they are still growing or not.
 
+use std::any::Any;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -8,11 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use entrepot_oci::{Algorithm, Hasher};
+use bytes::Bytes;
+use entrepot_oci::{Algorithm, Digest, Hasher};
+use futures_util::stream::BoxStream;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::limits::{COPY_BYTES, RESIDENCE_STEP_BYTES};
+use crate::{Error, StageId, blocking};
 
 /// Bytes that can be read at any position by any number of readers.
 ///
@@ -35,6 +39,21 @@ pub trait Content: fmt::Debug + Send + Sync + 'static {
     fn local_file(self: Arc<Self>) -> Option<Arc<LocalFile>> {
         None
     }
+
+    /// The bytes from `first` on and before `end`, which is behind it and not behind the end of the content, as they come from
+    /// far away: for content that is better asked for once than block by block. `None` where it is not.
+    ///
+    /// Whoever reads it counts: a stream that ends early, or brings more, is an error to its reader.
+    fn stream(self: Arc<Self>, first: u64, end: u64) -> Option<BoxStream<'static, io::Result<Bytes>>> {
+        let _ = (first, end);
+        None
+    }
+
+    /// The content as what it is, for a store that finds out whether it can share it: see
+    /// [`BlobStore::adopt`](crate::BlobStore::adopt).
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
 }
 
 /// An open file of the local file system. It can be read to its end after it was deleted.
@@ -45,7 +64,8 @@ pub struct LocalFile {
 }
 
 impl LocalFile {
-    pub(crate) fn new(file: File, path: PathBuf) -> Self {
+    /// `file`, which was opened at `path`.
+    pub fn new(file: File, path: PathBuf) -> Self {
         Self { file: Arc::new(file), path }
     }
 
@@ -120,8 +140,22 @@ impl Content for LocalFile {
     }
 }
 
-/// The running hash of the first `length` bytes, computed from the bytes themselves.
-pub(crate) fn rehash(content: &dyn Content, length: u64, algorithm: Algorithm) -> io::Result<Hasher> {
+/// The digest of the first `size` bytes of what is staged as `stage`, computed from the bytes themselves on the blocking pool.
+pub async fn digest_of(
+    content: Arc<dyn Content>,
+    stage: StageId,
+    size: u64,
+    algorithm: Algorithm,
+) -> Result<Digest, Error> {
+    blocking::run("read the staged bytes again", move || {
+        let hasher = rehash(content.as_ref(), size, algorithm);
+        hasher.map(Hasher::finish).map_err(|source| Error::Unreadable { stage, source })
+    })
+    .await
+}
+
+/// The running hash of the first `length` bytes, computed from the bytes themselves. Reads them all: for the blocking pool.
+pub fn rehash(content: &dyn Content, length: u64, algorithm: Algorithm) -> io::Result<Hasher> {
     let mut hasher = algorithm.hasher();
     let mut buffer = vec![0; COPY_BYTES];
     let mut position = 0;

@@ -49,6 +49,28 @@ pub enum Error {
         /// What was being done.
         operation: &'static str,
     },
+    /// The store is reached over a network, and gave no usable answer: it is away, overloaded, or took too long. The same may
+    /// succeed later, and what was asked for may have happened.
+    #[error("cannot {operation} {key}: the store did not answer as it should")]
+    Unavailable {
+        /// What was tried, as a verb with its object.
+        operation: &'static str,
+        /// The key that it was tried on. It holds no secret.
+        key: String,
+        /// What came instead of an answer, without secrets.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store is reached over a network, and refused in a way that will not change by itself: credentials, rights, a bucket that is
+    /// not there, or an answer that makes no sense.
+    #[error("cannot {operation} {key}: the store refused")]
+    Refused {
+        /// What was tried, as a verb with its object.
+        operation: &'static str,
+        /// The key that it was tried on. It holds no secret.
+        key: String,
+        /// The answer, without secrets.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The blob that was to be adopted could not be read from its store.
     #[error("cannot read {digest} from the store that it comes from")]
     Source {
@@ -71,6 +93,11 @@ impl Error {
     /// Whether room on the disk, and nothing else, is what was missing.
     pub const fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
+    }
+
+    /// Whether a store that is reached over a network is away for now: what was tried may succeed later.
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
     }
 
     /// What the file system answered to `operation` on `path`.

@@ -39,7 +39,13 @@ impl Growing {
     /// wait for the blob to be durable: its reader was promised the right bytes, not that they stay. When the ingest fails,
     /// or turns out to end inside of the range, the stream ends in an error.
     pub fn stream(&self, range: Option<ByteRange>) -> BlobStream {
-        BlobStream::new(self.reading(range).into_stream())
+        self.reading(range).into_stream()
+    }
+
+    /// The content from `first` on as it grows, however long it will be.
+    pub fn stream_from(&self, first: u64) -> BlobStream {
+        let extent = Extent::Growing { progress: self.progress.clone(), end: None };
+        Reading::new(Arc::clone(&self.content), first, extent).into_stream()
     }
 
     /// The same for those who can send parts of files: content that grows in a file is not read.

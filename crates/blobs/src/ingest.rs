@@ -10,7 +10,7 @@ mod hashing;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_oci::{Algorithm, Digest, Hasher};
+use entrepot_oci::{Digest, Hasher};
 use futures_core::Stream;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
@@ -18,7 +18,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use self::batch::{Waiting, write_batch};
 use self::hashing::Hashing;
-use crate::content::rehash;
 use crate::growing::{Progress, State};
 use crate::{Error, FollowError, Growing, Parked, Stage, StageId, blocking};
 
@@ -136,9 +135,10 @@ impl Ingest {
         let hasher = self.take_hasher().await?;
         let (stage, offset) = (Arc::clone(&self.stage), self.offset());
         let modified = blocking::run("park the stage", move || stage.settle(offset)).await?;
+        let shared = self.stage.keep(offset).await?;
         self.is_settled = true;
         self.fail_followers(FollowError::Abandoned);
-        Ok(Parked::new(self.id.clone(), offset, modified, *hasher))
+        Ok(Parked::new(self.id.clone(), offset, modified, *hasher, shared))
     }
 
     async fn verify_and_publish(&mut self, expected: &Digest) -> Result<u64, CommitError> {
@@ -147,7 +147,7 @@ impl Ingest {
         let actual = if hasher.algorithm() == expected.algorithm() {
             hasher.finish()
         } else {
-            self.rehash(expected.algorithm(), size).await?
+            self.stage.digest(&self.id, expected, size).await?
         };
         if actual != *expected {
             return Err(CommitError::Mismatch { expected: expected.clone(), actual });
@@ -156,16 +156,6 @@ impl Ingest {
         self.progress.send_modify(|progress| progress.state = State::Verified);
         self.stage.publish(expected, size).await?;
         Ok(size)
-    }
-
-    /// The digest of the staged bytes in another algorithm than that of the running hash.
-    async fn rehash(&self, algorithm: Algorithm, size: u64) -> Result<Digest, Error> {
-        let (content, stage) = (self.stage.content(), self.id.clone());
-        blocking::run("read the staged bytes again", move || {
-            let hasher = rehash(content.as_ref(), size, algorithm);
-            hasher.map(Hasher::finish).map_err(|source| Error::Unreadable { stage, source })
-        })
-        .await
     }
 
     /// Whether something that was received is not staged yet.

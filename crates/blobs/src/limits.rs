@@ -60,3 +60,15 @@ pub const REGION_BYTES_MAX: usize = 4 << 20;
 /// of about this length, and is forgotten in the order in which it came. A look touches a line of memory that nobody else does: at a
 /// fourth of this distance all looks together took 7 % of the processor time of a transfer, now 2 %.
 pub(crate) const RESIDENCE_STEP_BYTES: usize = 256 << 10;
+
+/// Blobs that a read cache fetches at once. More wait, and clients read them from the store meanwhile.
+pub(crate) const READ_CACHE_FETCHES_MAX: usize = 4;
+
+/// Blobs that wait to be fetched for a read cache. Beyond, one that is wanted has to be wanted once more.
+pub(crate) const READ_CACHE_WAITING_MAX: usize = 256;
+
+/// The part of a read cache, one in so many, that a blob may take at most. Larger ones are not kept: they would push out all others.
+pub(crate) const READ_CACHE_PART_MAX: u64 = 2;
+
+/// Blobs that a read cache remembers to have been asked for once: about 100 bytes each. Beyond, the oldest is forgotten.
+pub(crate) const ASKED_ONCE_MAX: usize = 16_384;

@@ -26,6 +26,11 @@ impl BlobReader {
         self.size
     }
 
+    /// What is read.
+    pub fn content(&self) -> &dyn Content {
+        self.content.as_ref()
+    }
+
     /// The file that holds the blob and nothing else, when it is one: to be sent by the kernel, or linked.
     pub fn local_file(&self) -> Option<Arc<LocalFile>> {
         Arc::clone(&self.content).local_file()
@@ -36,7 +41,7 @@ impl BlobReader {
     /// The stream ends only when every byte that was asked for was delivered: where the stored content turns out to
     /// be shorter than the blob, or than the range, it ends in an error.
     pub fn stream(&self, range: Option<ByteRange>) -> BlobStream {
-        BlobStream::new(self.reading(range).into_stream())
+        self.reading(range).into_stream()
     }
 
     /// The same for those who can send parts of files: a blob in a file is not read.

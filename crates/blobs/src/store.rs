@@ -1,12 +1,12 @@
 //! The contract of a store of blobs.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use entrepot_oci::{Algorithm, Digest};
 
-use crate::{BlobReader, Error, Ingest, StageId, Whole};
+use crate::{BlobReader, Error, Ingest, SignedUrl, StageId, Whole};
 
 /// Content-addressed bytes: written once, through an [`Ingest`] or as a [`Whole`], then immutable until deleted.
 ///
@@ -32,9 +32,17 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// An earlier stage of the same id is discarded.
     async fn begin(&self, stage: &StageId, algorithm: Algorithm) -> Result<Ingest, Error>;
 
+    /// The same for content that will be `digest`, so that it can be put where it belongs from the start. The commit verifies as
+    /// ever, and may name another digest.
+    async fn begin_known(&self, stage: &StageId, digest: &Digest) -> Result<Ingest, Error> {
+        self.begin(stage, digest.algorithm()).await
+    }
+
     /// Takes up a stage that was parked, or left by a process that ended; `None` when there is none.
     ///
-    /// The hash of what is staged is taken from `parked` when that matches what is staged, and recomputed otherwise.
+    /// The hash of what is staged is taken from `parked` when that matches what is staged, and recomputed otherwise. A
+    /// [shared](Self::is_shared) store takes up what any process has parked, from `parked`; without it only what was parked a moment ago by
+    /// this one. There the running hash may stay one of another algorithm: it is a hint.
     async fn resume(
         &self,
         stage: &StageId,
@@ -60,6 +68,19 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
 
     /// Deletes a blob; `false` when it was not here.
     async fn delete(&self, digest: &Digest) -> Result<bool, Error>;
+
+    /// A URL at which whoever holds it can read the blob from the store itself for as long as `lasts`; `None` when the store has no
+    /// such URLs, or when the blob is not here. It is made without asking the store, except for where the blob is.
+    async fn signed_url(&self, digest: &Digest, lasts: Duration) -> Result<Option<SignedUrl>, Error> {
+        let _ = (digest, lasts);
+        Ok(None)
+    }
+
+    /// Whether several processes use the same bytes: what one has parked another can take up with the [`Parked`](crate::Parked) that
+    /// it was told, and [`staged`](Self::staged) lists the stages of all.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Everything that is staged, for the sweep of what nobody will take up again.
     async fn staged(&self) -> Result<Vec<Staged>, Error>;

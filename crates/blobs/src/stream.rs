@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use futures_util::TryStreamExt as _;
-use futures_util::stream::try_unfold;
+use futures_util::stream::{BoxStream, try_unfold};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -164,8 +164,22 @@ impl Reading {
         Self { content, position, extent, ahead: None }
     }
 
-    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
-        try_unfold(self, Self::next)
+    pub(crate) fn into_stream(self) -> BlobStream {
+        match self.distant() {
+            Some(distant) => BlobStream::new(try_unfold(distant, Distant::next)),
+            None => BlobStream::new(try_unfold(self, Self::next)),
+        }
+    }
+
+    /// All that is to be read, when it is all there and far away.
+    fn distant(&self) -> Option<Distant> {
+        let Extent::Known { size, end } = self.extent else { return None };
+        let until = end.min(size);
+        if self.position >= until {
+            return None;
+        }
+        let bytes = Arc::clone(&self.content).stream(self.position, until)?;
+        Some(Distant { bytes, position: self.position, size, end })
     }
 
     /// The regions of the file that the content is in, or its bytes where it is in none.
@@ -242,6 +256,38 @@ impl Reading {
     }
 }
 
+/// A transfer from far away, counted.
+struct Distant {
+    bytes: BoxStream<'static, io::Result<Bytes>>,
+    position: u64,
+    size: u64,
+    end: u64,
+}
+
+impl Distant {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StreamError> {
+        let (position, until) = (self.position, self.end.min(self.size));
+        loop {
+            match self.bytes.next().await {
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) if bytes.len() as u64 > until - position => {
+                    return Err(StreamError::Oversized { expected: until });
+                }
+                Some(Ok(bytes)) => {
+                    self.position += bytes.len() as u64;
+                    return Ok(Some((bytes, self)));
+                }
+                Some(Err(source)) => return Err(StreamError::Read { position, source }),
+                None if position < until => {
+                    return Err(StreamError::Truncated { expected: self.end, found: position });
+                }
+                // What was asked for may go on behind the end of the content.
+                None => return last_extent(position, self.size, self.end).map(|_| None),
+            }
+        }
+    }
+}
+
 /// A read on the blocking pool. Dropped before its turn has come, it is not done.
 #[derive(Debug)]
 struct Read(JoinHandle<io::Result<Bytes>>);
@@ -257,5 +303,75 @@ impl Future for Read {
 impl Drop for Read {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use entrepot_oci::ByteRange;
+    use futures_util::stream;
+
+    use super::*;
+    use crate::BlobReader;
+
+    /// Content that is far away, and brings these frames whatever is asked for.
+    #[derive(Debug)]
+    struct Far(Vec<&'static str>);
+
+    impl Content for Far {
+        fn read_at(&self, _buffer: &mut [u8], _position: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn stream(self: Arc<Self>, _first: u64, _end: u64) -> Option<BoxStream<'static, io::Result<Bytes>>> {
+            let frame = |frame: &&'static str| match *frame {
+                "!" => Err(io::ErrorKind::ConnectionReset.into()),
+                frame => Ok(Bytes::from(frame)),
+            };
+            Some(stream::iter(self.0.iter().map(frame).collect::<Vec<_>>()).boxed())
+        }
+    }
+
+    async fn read(frames: &[&'static str], range: Option<ByteRange>) -> (String, Option<StreamError>) {
+        let reader = BlobReader::new(6, Arc::new(Far(frames.to_vec())));
+        let (mut text, mut failed) = (String::new(), None);
+        let mut bytes = reader.stream(range);
+        while let Some(bytes) = bytes.next().await {
+            match bytes {
+                Ok(bytes) => text.push_str(std::str::from_utf8(&bytes).unwrap()),
+                Err(error) => failed = Some(error),
+            }
+        }
+        (text, failed)
+    }
+
+    #[tokio::test]
+    async fn what_comes_from_far_away_is_counted() {
+        let (text, failed) = read(&["abc", "", "def"], None).await;
+        assert_eq!((text.as_str(), failed.is_none()), ("abcdef", true));
+        let (text, failed) = read(&["bc"], ByteRange::new(1, 2)).await;
+        assert_eq!((text.as_str(), failed.is_none()), ("bc", true));
+        let (text, failed) = read(&["abc"], None).await;
+        assert!(matches!(failed, Some(StreamError::Truncated { expected: 6, found: 3 })), "{text} {failed:?}");
+        let (text, failed) = read(&["abc", "defg"], None).await;
+        assert!(text == "abc" && matches!(failed, Some(StreamError::Oversized { expected: 6 })), "{text} {failed:?}");
+        let (text, failed) = read(&["abcdef", "g"], None).await;
+        assert!(text == "abcdef" && matches!(failed, Some(StreamError::Oversized { .. })), "{text} {failed:?}");
+        let (text, failed) = read(&["abc", "!"], None).await;
+        assert!(text == "abc" && matches!(failed, Some(StreamError::Read { position: 3, .. })), "{text} {failed:?}");
+        let (text, failed) = read(&["ef"], ByteRange::new(4, 9)).await;
+        assert!(
+            text == "ef" && matches!(failed, Some(StreamError::Truncated { expected: 10, found: 6 })),
+            "{failed:?}"
+        );
+        let (text, failed) = read(&["more"], ByteRange::new(6, 9)).await;
+        assert!(text.is_empty() && matches!(failed, Some(StreamError::Truncated { .. })), "{text} {failed:?}");
+    }
+
+    #[tokio::test]
+    async fn its_pieces_are_bytes() {
+        let reader = BlobReader::new(6, Arc::new(Far(vec!["abc", "def"])));
+        let pieces: Vec<_> = reader.pieces(None).map_ok(|piece| piece.length()).try_collect().await.unwrap();
+        assert_eq!(pieces, [3, 3]);
     }
 }

@@ -13,9 +13,10 @@ use entrepot_server::{Front, Health, Metrics, NotReady, RequestIds, Routes, View
 use entrepot_upstream::{Remotes, RemotesConfig};
 
 use crate::authority::{AccessBlueprint, Foundation, authority};
+use crate::config::{ObjectUrl, StorageLocation};
 
 /// The metadata database inside a storage folder.
-const DATABASE_FILE: &str = "entrepot.sqlite";
+pub(crate) const DATABASE_FILE: &str = "entrepot.sqlite";
 
 /// Held by the process that uses a storage folder.
 const LOCK_FILE: &str = "entrepot.lock";
@@ -24,11 +25,11 @@ const LOCK_FILE: &str = "entrepot.lock";
 #[derive(Debug)]
 pub struct Blueprint {
     /// Where pushed content is kept.
-    pub registry_storage: PathBuf,
+    pub registry_storage: StorageLocation,
     /// Where transfers are staged until they are verified.
     pub temporary_storage: PathBuf,
     /// Where fetched content is kept.
-    pub proxy_storage: PathBuf,
+    pub proxy_storage: StorageLocation,
     /// The other registries.
     pub remotes: RemotesConfig,
     /// The limits that the operator set.
@@ -59,7 +60,7 @@ pub struct Assembly {
     /// What outlives requests.
     pub tasks: Tasks,
     /// The storage folders are used by nobody else while these are open.
-    _locks: [File; 2],
+    _locks: Vec<File>,
 }
 
 /// Why a server could not be put together.
@@ -86,6 +87,17 @@ pub enum AssembleError {
         /// The folder.
         path: PathBuf,
     },
+    /// There is no back end for a bucket.
+    #[error("{url} cannot be used as {role}: this program has no object storage; name a folder")]
+    ObjectStorage {
+        /// The configuration's name for it.
+        role: &'static str,
+        /// The bucket.
+        url: ObjectUrl,
+    },
+    /// There is no back end for a database that replicas share.
+    #[error("metadata.url cannot be used: this program has no PostgreSQL; leave [metadata] out")]
+    Postgres,
     /// The blobs of a folder cannot be used.
     #[error("the blobs in {role} cannot be used")]
     Blobs {
@@ -143,7 +155,7 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         access,
         view,
     } = blueprint;
-    let locks = [lock("registry_storage", &registry_storage)?, lock("proxy_storage", &proxy_storage)?];
+    let locks = lock_folders(&registry_storage, &temporary_storage, &proxy_storage)?;
     let own = open_store("registry_storage", &registry_storage, &temporary_storage.join("registry"))?;
     let cache = open_store("proxy_storage", &proxy_storage, &temporary_storage.join("proxy"))?;
     let (timeouts, lookup) = (remotes.timeouts, remotes.resolve_overrides.clone());
@@ -202,8 +214,12 @@ async fn keep_up(authority: Arc<Authority>, tasks: Tasks) {
     authority.write_uses().await;
 }
 
-/// A blob store and the metadata beside it, in one folder.
-fn open_store(role: &'static str, folder: &Path, staging: &Path) -> Result<Store, AssembleError> {
+/// A blob store and the metadata beside it.
+fn open_store(role: &'static str, location: &StorageLocation, staging: &Path) -> Result<Store, AssembleError> {
+    let folder = match location {
+        StorageLocation::Folder(folder) => folder,
+        StorageLocation::Object(url) => return Err(AssembleError::ObjectStorage { role, url: url.clone() }),
+    };
     let blobs = FilesystemStore::open(folder.to_owned(), staging.to_owned())
         .map_err(|source| AssembleError::Blobs { role, source })?;
     if blobs.staging_is_elsewhere() {
@@ -217,8 +233,25 @@ fn open_store(role: &'static str, folder: &Path, staging: &Path) -> Result<Store
     Ok(Store { blobs: Arc::new(blobs), metadata: Arc::new(metadata) })
 }
 
+/// Takes every folder that one process at a time may use: those of the stores, and, where the own images are in a bucket, which has no locks and
+/// many users, that of what this process has not finished. So that there is always a folder that guards the operator's socket.
+fn lock_folders(
+    registry: &StorageLocation,
+    temporary: &Path,
+    proxy: &StorageLocation,
+) -> Result<Vec<File>, AssembleError> {
+    let mut locks = vec![match registry {
+        StorageLocation::Folder(folder) => lock("registry_storage", folder)?,
+        StorageLocation::Object(_) => lock("temporary_registry_storage", temporary)?,
+    }];
+    if let StorageLocation::Folder(folder) = proxy {
+        locks.push(lock("proxy_storage", folder)?);
+    }
+    Ok(locks)
+}
+
 /// Makes the folder and takes it for this process. The lock goes with the process, however it ends.
-fn lock(role: &'static str, folder: &Path) -> Result<File, AssembleError> {
+pub(crate) fn lock(role: &'static str, folder: &Path) -> Result<File, AssembleError> {
     let failed = |source| AssembleError::Folder { role, path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(failed)?;
     let file = File::options().create(true).write(true).truncate(false).open(folder.join(LOCK_FILE)).map_err(failed)?;
@@ -239,4 +272,57 @@ async fn probe(registry: Arc<Registry>) -> Result<(), Vec<NotReady>> {
     }
     // Everybody can read the answer: it says what, the log says which file and why.
     Err(failures.into_iter().map(|(what, error)| NotReady { what: what.to_owned(), why: error.to_string() }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Configuration, Surroundings};
+
+    fn configured(folder: &Path, text: &str) -> Configuration {
+        std::fs::write(folder.join("configuration.toml"), text).unwrap();
+        Configuration::load(None, &Surroundings { working_folder: folder, environment: &|_| None }).unwrap()
+    }
+
+    fn locked(configuration: &Configuration) -> Result<Vec<File>, AssembleError> {
+        let Configuration { registry_storage, temporary_registry_storage, proxy_storage, .. } = configuration;
+        lock_folders(registry_storage, temporary_registry_storage, proxy_storage)
+    }
+
+    #[test]
+    fn one_process_at_a_time_uses_the_folders_and_with_buckets_its_own_temporary_one() {
+        let database = "metadata.url = \"postgres://u@localhost/d\"\n";
+        let rows = [
+            (String::new(), &["registry", "proxy"][..]),
+            (format!("registry_storage = \"s3://bucket/a\"\n{database}"), &["_tmp", "proxy"]),
+            (format!("proxy_storage = \"s3://bucket/b\"\n{database}"), &["registry"]),
+            (format!("registry_storage = \"s3://bucket/a\"\nproxy_storage = \"s3://bucket/b\"\n{database}"), &["_tmp"]),
+        ];
+        for (text, expected) in rows {
+            let folder = tempfile::tempdir().unwrap();
+            let configuration = configured(folder.path(), &text);
+            let locks = locked(&configuration).unwrap();
+            for name in ["registry", "_tmp", "proxy"] {
+                let file = folder.path().join("storage").join(name).join(LOCK_FILE);
+                assert_eq!(file.try_exists().unwrap(), expected.contains(&name), "{text} {name}");
+            }
+            let (key, process_folder) = configuration.process_folder();
+            match locked(&configuration) {
+                // What guards the socket is what the second process is told about.
+                Err(AssembleError::InUse { role, path }) => assert_eq!((role, path.as_path()), (key, process_folder)),
+                other => panic!("{text}: {other:?}"),
+            }
+            drop(locks);
+            locked(&configuration).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_bucket_has_no_back_end_yet_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "registry_storage = \"s3://bucket/a\"\nmetadata.url = \"postgres://u@localhost/d\"\n";
+        let configuration = configured(folder.path(), text);
+        let error = open_store("registry_storage", &configuration.registry_storage, folder.path()).err().unwrap();
+        assert!(error.to_string().starts_with("s3://bucket/a cannot be used as registry_storage"), "{error}");
+    }
 }

@@ -53,6 +53,11 @@ pub enum Command {
     /// Make, revoke and list tokens: what people and robots log in with in place of a password
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Move metadata from the databases of storage folders into the PostgreSQL database of the configuration
+    ///
+    /// Stop the server first, and copy the content of its folders into the buckets where the configuration names buckets. Each database
+    /// goes into a schema of its own, which has to be empty. The databases are read and stay as they are.
+    MigrateMetadata(MigrateArguments),
     /// Print the files that make a client pull through this server
     ClientConfig(ClientConfigArguments),
 }
@@ -75,8 +80,8 @@ pub struct ApiArguments {
         long,
         value_name = "URL",
         help = "The server to ask, as in https://registry.corp, with the token in ENTREPOT_TOKEN; otherwise the one of the \
-                configuration, over the socket in its registry_storage, and when none runs, its folders are opened by this \
-                command itself"
+                configuration, over the socket in its registry_storage or, with object storage, in its \
+                temporary_registry_storage, and when none runs, its storage is opened by this command itself"
     )]
     pub server: Option<ServerUrl>,
     /// Print JSON instead of text for people: one object, or one object a line for lists
@@ -215,6 +220,17 @@ pub struct NewTokenArguments {
     pub api: ApiArguments,
 }
 
+/// `entrepot migrate-metadata`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct MigrateArguments {
+    /// The database of the own images, in place of the one in the folder that is registry_storage
+    #[arg(long, value_name = "FILE")]
+    pub registry_database: Option<PathBuf>,
+    /// The database of the cache, in place of the one in the folder that is proxy_storage
+    #[arg(long, value_name = "FILE")]
+    pub proxy_database: Option<PathBuf>,
+}
+
 /// `entrepot client-config`
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct ClientConfigArguments {
@@ -319,6 +335,10 @@ mod tests {
             (warm.references, warm.platforms),
             (vec!["a/b:1".to_owned(), "c/d:2".to_owned()], vec!["linux/arm64".to_owned(), "linux/arm/v7".to_owned()])
         );
+        let words = "entrepot migrate-metadata --registry-database a.sqlite --proxy-database b/c.sqlite";
+        let Command::MigrateMetadata(migrate) = parse(words).expect(words).command() else { panic!("{words}") };
+        assert_eq!(migrate.registry_database, Some(PathBuf::from("a.sqlite")));
+        assert_eq!(migrate.proxy_database, Some(PathBuf::from("b/c.sqlite")));
         for (name, kind) in [("docker", ClientKind::Docker), ("cri-o", ClientKind::CriO), ("k3s", ClientKind::K3s)] {
             let words = format!("entrepot client-config {name}");
             let Command::ClientConfig(arguments) = parse(&words).expect(&words).command() else { panic!("{words}") };
@@ -349,6 +369,8 @@ mod tests {
             ("entrepot token create build --robot --user alice", ErrorKind::ArgumentConflict),
             ("entrepot token create build --user operator", ErrorKind::ValueValidation),
             ("entrepot token create build --robot --expires soon", ErrorKind::ValueValidation),
+            ("entrepot migrate-metadata --registry-database", ErrorKind::InvalidValue),
+            ("entrepot migrate-metadata a.sqlite", ErrorKind::UnknownArgument),
             ("entrepot client-config rkt", ErrorKind::InvalidValue),
             ("entrepot client-config docker --server a/b", ErrorKind::ValueValidation),
         ];

@@ -21,8 +21,10 @@ pub use authority::AccessBlueprint;
 pub use certificate::CertificateError;
 pub use cli::{
     ApiArguments, CacheCommand, ClientConfigArguments, ClientKind, Command, CommandLine, EvictArguments,
-    NewPasswordArguments, NewTokenArguments, OneReference, TokenCommand, UserCommand, WarmArguments,
+    MigrateArguments, NewPasswordArguments, NewTokenArguments, OneReference, TokenCommand, UserCommand, WarmArguments,
 };
-pub use commands::{ApiError, CommandError, Outcome, PromptError, Screen, UserError, UsersFileError, run};
+pub use commands::{
+    ApiError, CommandError, MigrateError, Outcome, PromptError, Screen, UserError, UsersFileError, run,
+};
 pub use serve::{ServeError, serve};
 pub use told::told;

@@ -99,7 +99,7 @@ fn serve_operator(
     configuration: &Configuration,
     stopping: &CancellationToken,
 ) -> Option<JoinHandle<()>> {
-    let folder = &configuration.registry_storage;
+    let (_, folder) = configuration.process_folder();
     let (socket, listener) = match OperatorSocket::bind(folder) {
         Ok(bound) => bound,
         Err(error) => {
@@ -147,6 +147,10 @@ async fn run(
 pub(crate) fn blueprint(configuration: &Configuration) -> Result<Blueprint, AssembleError> {
     let defaults = Limits::default();
     let access = configuration.access.as_ref();
+    // Metadata must not go elsewhere than where it was told to.
+    if configuration.metadata.postgres().is_some() {
+        return Err(AssembleError::Postgres);
+    }
     Ok(Blueprint {
         registry_storage: configuration.registry_storage.clone(),
         temporary_storage: configuration.temporary_registry_storage.clone(),

@@ -1,6 +1,6 @@
 //! Where the operator's socket is, how it is made so that nobody else can open it, and how commands connect to it.
 //!
-//! It lies in the folder of the own images, which one server at a time uses. Whoever can open it is the operator; it has the rights
+//! It lies in the folder of the own images, or, where these are in a bucket, in that of what is not finished: one server at a time uses it. Whoever can open it is the operator; it has the rights
 //! of its owner alone before the first client can come, whatever the umask is.
 
 use std::fs::Permissions;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, open};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-/// The name of the socket in `registry_storage`.
+/// The name of the socket in the folder that one server at a time uses.
 const SOCKET_FILE: &str = "entrepot.socket";
 
 /// Commands that may wait to be accepted.

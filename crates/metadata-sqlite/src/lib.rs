@@ -6,12 +6,14 @@
 //!
 //! The modules named after what they hold (`repositories`, `blobs`, `manifests`, `tags`, `uploads`, `entries`, `pins`, `credentials`,
 //! `signing_keys`) or do (`push`, `protection`, `uses`, `eviction`) are plain functions from a connection and arguments to rows; transactions are none of their business.
+//! Leases, notes, announcements and whose an upload is live in memory (`in_process`): they end with the process.
 
 mod blobs;
 mod credentials;
 mod entries;
 mod eviction;
 mod failure;
+mod in_process;
 mod limits;
 mod manifests;
 mod open;

@@ -42,3 +42,6 @@ pub(crate) const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The characters of a damaged value that an error repeats.
 pub(crate) const DAMAGE_QUOTED_MAX: usize = 100;
+
+/// The leases, notes and claims that are kept in memory before those that have run out are looked for.
+pub(crate) const RUN_OUT_KEPT_MIN: usize = 64;

@@ -13,6 +13,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_entries.sql"),
     include_str!("../migrations/0003_access.sql"),
+    include_str!("../migrations/0004_upload_states.sql"),
 ];
 
 /// What a file is, before anything is written to it.

@@ -1,16 +1,20 @@
 //! The store: look-ups go to the readers, writes to the writer.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use entrepot_metadata::{
-    BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
-    MetadataStore, MissingOr, Page, Pin, ProtectedTags, PushOutcome, SigningKeyRow, TagRow, Timestamp, Totals,
-    UploadId, UploadRow, Use,
+    Announcement, Audience, BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten,
+    Lease, LeaseClaim, LeaseOutcome, ManifestPush, ManifestRow, MetadataStore, MissingOr, Page, Pin, ProtectedTags,
+    PushOutcome, SigningKeyRow, TagRow, Timestamp, Totals, UploadClaim, UploadId, UploadProgress, UploadRow,
+    UploadState, Use,
 };
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
+use futures_core::stream::BoxStream;
 
+use crate::in_process::InProcess;
 use crate::limits::WRITE_WAIT_MAX;
 use crate::open::{self, OpenError};
 use crate::readers::Readers;
@@ -41,6 +45,7 @@ pub struct SqliteStore {
     // In this order: once the readers are closed the writer is the last to leave the file, and removes the log.
     readers: Readers,
     writer: Writer,
+    process: Arc<InProcess>,
 }
 
 impl SqliteStore {
@@ -60,7 +65,7 @@ impl SqliteStore {
     pub fn open_waiting(path: &Path, wait_max: Duration) -> Result<Self, OpenError> {
         let connection = open::writer(path, wait_max)?;
         let writer = Writer::start(connection, wait_max).map_err(OpenError::Thread)?;
-        Ok(Self { readers: Readers::new(path.to_owned()), writer })
+        Ok(Self { readers: Readers::new(path.to_owned()), writer, process: Arc::default() })
     }
 
     /// How much was written since the store was opened.
@@ -192,24 +197,70 @@ impl MetadataStore for SqliteStore {
         self.writer.write_unsynced(move |connection| uploads::touch(connection, &id, now)).await
     }
 
-    async fn delete_upload(&self, id: &UploadId) -> Result<bool, Error> {
-        let id = id.clone();
-        self.writer.write_unsynced(move |connection| uploads::delete(connection, &id)).await
+    async fn delete_upload(&self, id: &UploadId, writer: Option<&str>) -> Result<bool, Error> {
+        let (process, id, writer) = (Arc::clone(&self.process), id.clone(), writer.map(str::to_owned));
+        self.writer
+            .write_unsynced(move |connection| {
+                let is_gone = uploads::delete(connection, &process, &id, writer.as_deref())?;
+                Ok(is_gone.then_some((process, id, writer)))
+            })
+            .await
+            .map(ended)
     }
 
     async fn finish_upload(
         &self,
         id: &UploadId,
+        writer: Option<&str>,
         repository: &RepositoryName,
         blob: &BlobLink,
         now: Timestamp,
-    ) -> Result<(), Error> {
-        let (id, repository, blob) = (id.clone(), repository.clone(), blob.clone());
-        self.writer.write(move |connection| uploads::finish(connection, &id, &repository, &blob, now)).await
+    ) -> Result<bool, Error> {
+        let (process, id, writer) = (Arc::clone(&self.process), id.clone(), writer.map(str::to_owned));
+        let (repository, blob) = (repository.clone(), blob.clone());
+        self.writer
+            .write(move |connection| {
+                let is_done = uploads::finish(connection, &process, &id, writer.as_deref(), &repository, &blob, now)?;
+                Ok(is_done.then_some((process, id, writer)))
+            })
+            .await
+            .map(ended)
+    }
+
+    async fn upload_progress(&self, id: &UploadId) -> Result<Option<UploadProgress>, Error> {
+        self.readers.read_at_once(|connection| uploads::progress(connection, &self.process, id))
+    }
+
+    async fn claim_upload(&self, id: &UploadId, writer: &str, lasts: Duration) -> Result<Option<UploadClaim>, Error> {
+        let (process, id, writer) = (Arc::clone(&self.process), id.clone(), writer.to_owned());
+        self.writer.write_unsynced(move |connection| uploads::claim(connection, &process, &id, &writer, lasts)).await
+    }
+
+    async fn renew_upload(&self, id: &UploadId, writer: &str, lasts: Duration) -> Result<bool, Error> {
+        let (process, id, writer) = (Arc::clone(&self.process), id.clone(), writer.to_owned());
+        self.writer.write_unsynced(move |connection| uploads::renew(connection, &process, &id, &writer, lasts)).await
+    }
+
+    async fn release_upload(
+        &self,
+        id: &UploadId,
+        writer: &str,
+        state: Option<UploadState>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        uploads::check(state.as_ref())?;
+        let (process, id, writer) = (Arc::clone(&self.process), id.clone(), writer.to_owned());
+        self.writer
+            .write_unsynced(move |connection| {
+                let is_left = uploads::release(connection, &process, &id, &writer, state.as_ref(), now)?;
+                Ok(is_left.then_some((process, id, Some(writer))))
+            })
+            .await
+            .map(ended)
     }
 
     async fn idle_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadRow>, Error> {
-        self.readers.read(|connection| uploads::idle(connection, before, limit))
+        self.readers.read(|connection| uploads::idle(connection, &self.process, before, limit))
     }
 
     async fn manifest_tags(&self, repository: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>, Error> {
@@ -297,6 +348,45 @@ impl MetadataStore for SqliteStore {
         self.writer.write(move |connection| signing_keys::delete(connection, &id)).await
     }
 
+    /// The folder is one process's own.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn claim_lease(&self, claim: &LeaseClaim, lasts: Duration) -> Result<LeaseOutcome, Error> {
+        self.process.claim_lease(claim, lasts)
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<bool, Error> {
+        Ok(self.process.release_lease(name, holder))
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, Error> {
+        Ok(self.process.lease(name))
+    }
+
+    async fn announce(&self, topic: &str, text: &str) -> Result<(), Error> {
+        Audience::check(topic, text)?;
+        self.process.audience.tell(Announcement::Said { topic: topic.to_owned(), text: text.to_owned() });
+        Ok(())
+    }
+
+    fn announcements(&self) -> BoxStream<'static, Announcement> {
+        self.process.audience.listen()
+    }
+
+    async fn set_note(&self, key: &str, value: &str, lasts: Duration) -> Result<(), Error> {
+        self.process.set_note(key, value, lasts)
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>, Error> {
+        Ok(self.process.note(key))
+    }
+
+    async fn notes(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, Error> {
+        Ok(self.process.notes(prefix, limit))
+    }
+
     async fn totals(&self) -> Result<Totals, Error> {
         self.readers.read(totals::get)
     }
@@ -306,4 +396,11 @@ impl MetadataStore for SqliteStore {
         self.readers.read(|connection| repositories::list(connection, &Page { after: None, limit: 1 }))?;
         self.writer.check()
     }
+}
+
+/// Ends the claim that went with what was written, now that this is in the database; `false` when nothing was.
+fn ended(written: Option<(Arc<InProcess>, UploadId, Option<String>)>) -> bool {
+    let Some((process, id, writer)) = written else { return false };
+    process.end_claim(&id, writer.as_deref());
+    true
 }

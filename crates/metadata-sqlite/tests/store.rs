@@ -156,7 +156,7 @@ async fn every_answered_write_is_in_the_files_at_once() {
     let copy = copy_of(&path, folder.path(), "created");
     assert_eq!(copy.upload(&upload().id).await.unwrap(), Some(upload()));
 
-    store.finish_upload(&upload().id, &app(), &blob(), NOW).await.unwrap();
+    assert!(store.finish_upload(&upload().id, None, &app(), &blob(), NOW).await.unwrap());
     let copy = copy_of(&path, folder.path(), "finished");
     assert_eq!(copy.upload(&upload().id).await.unwrap(), None);
     assert_eq!(copy.blob(&app(), &blob().digest).await.unwrap(), Some(blob()));

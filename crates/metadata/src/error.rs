@@ -9,7 +9,17 @@ pub enum Error {
         /// How many there are.
         open: usize,
     },
-    /// The store is busy or cannot be reached; the same call may succeed later.
+    /// What was to be kept or told is longer than a store takes; nothing happened.
+    #[error("{what} of {length} bytes is longer than the {length_max} that the metadata store takes")]
+    TooLong {
+        /// What it is.
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The greatest length that would have been taken.
+        length_max: usize,
+    },
+    /// The store is busy or cannot be reached; the same call may succeed later. Every outage becomes this, in bounded time.
     #[error("the metadata store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The disk under the store is full.
@@ -24,4 +34,11 @@ pub enum Error {
     /// Any other failure of the back end.
     #[error("the metadata store failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Refuses what is longer than `length_max` bytes.
+    pub const fn check_length(what: &'static str, length: usize, length_max: usize) -> Result<(), Self> {
+        if length > length_max { Err(Self::TooLong { what, length, length_max }) } else { Ok(()) }
+    }
 }

@@ -1,14 +1,16 @@
 //! The contract of a store of metadata.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
+use futures_core::stream::BoxStream;
 
 use crate::{
-    BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
-    MissingOr, Page, Pin, ProtectedTags, PushOutcome, SigningKeyRow, TagRow, Timestamp, Totals, UploadId, UploadRow,
-    Use,
+    Announcement, BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, Lease,
+    LeaseClaim, LeaseOutcome, ManifestPush, ManifestRow, MissingOr, Page, Pin, ProtectedTags, PushOutcome,
+    SigningKeyRow, TagRow, Timestamp, Totals, UploadClaim, UploadId, UploadProgress, UploadRow, UploadState, Use,
 };
 
 /// Who has what: repositories, their manifests, tags, blobs, and unfinished uploads.
@@ -23,6 +25,8 @@ use crate::{
 ///   sure; whatever it could not find out is an [`Error`].
 /// - **Writes are idempotent** where they can be: linking what is linked and creating what exists succeed.
 /// - **A repository exists** from the first blob, manifest or upload linked to it, and stays when it is emptied.
+/// - **What runs out is judged by one clock**, that of the store: where [several processes](Self::is_shared) use it, the clocks of their
+///   machines do not count. What has run out is gone for every call, and the store gets rid of it in its own time.
 /// - **Order is by bytes**; pages go on after a key that need not exist; a page costs what it holds, not what the repository holds.
 #[async_trait]
 pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
@@ -133,20 +137,48 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
     /// Moves the time at which the session was last used; `false` when there is none.
     async fn touch_upload(&self, id: &UploadId, now: Timestamp) -> Result<bool, Error>;
 
-    /// Ends an upload session; `false` when there was none.
-    async fn delete_upload(&self, id: &UploadId) -> Result<bool, Error>;
+    /// Ends an upload session; `false` when there was none, or it is not for the caller to end: `writer` is who has
+    /// [claimed](Self::claim_upload) it, and without one nobody may have a claim that lasts.
+    async fn delete_upload(&self, id: &UploadId, writer: Option<&str>) -> Result<bool, Error>;
 
     /// Ends an upload session and links the blob that it became, in one transaction: the commit of a push.
-    /// The blob is linked even when the session is gone.
+    /// The blob is linked even when the session is gone. `false`, and nothing happens, when the session is another writer's, judged
+    /// as in [`Self::delete_upload`].
     async fn finish_upload(
         &self,
         id: &UploadId,
+        writer: Option<&str>,
         repository: &RepositoryName,
         blob: &BlobLink,
         now: Timestamp,
-    ) -> Result<(), Error>;
+    ) -> Result<bool, Error>;
 
-    /// Up to `limit` sessions that were last used before `before`, oldest first.
+    /// How far the session is, or `None` when it ended or never was.
+    async fn upload_progress(&self, id: &UploadId) -> Result<Option<UploadProgress>, Error>;
+
+    /// Takes the session for `writer` alone, which is the id of one request; `None` when there is no such session.
+    ///
+    /// The claim lasts until it is released, or, once it has run out, until another writer takes it: who comes too late to renew it
+    /// and finds nobody else still has it. Who has it may take it again, so an order whose answer was lost can be repeated.
+    async fn claim_upload(&self, id: &UploadId, writer: &str, lasts: Duration) -> Result<Option<UploadClaim>, Error>;
+
+    /// Has the claim last from now on; `false` when it was lost to another writer or the session ended: its writer must stop.
+    async fn renew_upload(&self, id: &UploadId, writer: &str, lasts: Duration) -> Result<bool, Error>;
+
+    /// Ends a claim, moves the time at which the session was last used, and leaves `state` for the next writer; without one, what the
+    /// last one has left stays. `false`, and nothing happens, when the claim was lost meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] for a state beyond [its limit](crate::limits::UPLOAD_STATE_BYTES_MAX).
+    async fn release_upload(
+        &self,
+        id: &UploadId,
+        writer: &str,
+        state: Option<UploadState>,
+        now: Timestamp,
+    ) -> Result<bool, Error>;
+
+    /// Up to `limit` sessions that were last used before `before` and that no claim lasts on, oldest first.
     async fn idle_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadRow>, Error>;
 
     /// The tags of the repository that point at the manifest, in order.
@@ -229,6 +261,46 @@ pub trait MetadataStore: Send + Sync + fmt::Debug + 'static {
 
     /// Ends a key; `false` when there was none.
     async fn delete_signing_key(&self, id: &str) -> Result<bool, Error>;
+
+    /// Whether several processes may use this store at the same time, and do everything below for one another. Otherwise what is below
+    /// is this process's own and ends with it.
+    fn is_shared(&self) -> bool;
+
+    /// Takes a lease, or has one that the holder has last from now on. Leases are for who does something now, and for work that may be
+    /// done twice: between the last look at the clock and the work, a lease can run out unseen.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] for a note beyond [its limit](crate::limits::NOTE_BYTES_MAX).
+    async fn claim_lease(&self, claim: &LeaseClaim, lasts: Duration) -> Result<LeaseOutcome, Error>;
+
+    /// Ends a lease; `false` when the holder did not have it any more.
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<bool, Error>;
+
+    /// The lease, when somebody holds it.
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, Error>;
+
+    /// Says something to everyone who [listens](Self::announcements), once it is certain that they will hear it: what was written
+    /// before is there for whoever hears it.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] beyond [its limit](crate::limits::ANNOUNCEMENT_BYTES_MAX).
+    async fn announce(&self, topic: &str, text: &str) -> Result<(), Error>;
+
+    /// What is said from now on, in order; it ends with the store. [`Announcement::Missed`] comes when the connection is lost, and again
+    /// when everything is heard from then on: between the two nothing is known.
+    fn announcements(&self) -> BoxStream<'static, Announcement>;
+
+    /// Writes a small value down for every process, over the one before, until it runs out.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] beyond [its limit](crate::limits::NOTE_BYTES_MAX).
+    async fn set_note(&self, key: &str, value: &str, lasts: Duration) -> Result<(), Error>;
+
+    /// The note of this key.
+    async fn note(&self, key: &str) -> Result<Option<String>, Error>;
+
+    /// Up to `limit` notes whose keys begin with `prefix`, in the order of their keys.
+    async fn notes(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, Error>;
 
     /// How much there is. Costs the same, whatever there is.
     async fn totals(&self) -> Result<Totals, Error>;

@@ -90,6 +90,11 @@ pub struct PassedOn(pub(crate) Passing);
 pub type ContentStream<T = Bytes> = BoxStream<'static, Result<T, Box<dyn std::error::Error + Send + Sync>>>;
 
 impl PulledBlob {
+    /// Whether it is stored, and not on a disk of this machine.
+    pub fn is_far_away(&self) -> bool {
+        matches!(&self.content, BlobContent::Stored(reader) if reader.local_file().is_none())
+    }
+
     /// The bytes of `range`, or all of them.
     ///
     /// A range of an arriving blob waits for the bytes when they are near; a far one is asked of the upstream on its own, while the

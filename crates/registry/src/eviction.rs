@@ -110,6 +110,7 @@ impl Registry {
 
     async fn evict(self: Arc<Self>, order: EvictionOrder) -> Result<EvictionReport, Error> {
         let _turn = self.evictions.turn.lock().await;
+        let _turn_among = self.turn_among("eviction").await?;
         // What is used now must not look unused.
         self.write_uses().await?;
         let goal = Goal::new(order, &self.settings.cache, self.clock.now());

@@ -15,28 +15,29 @@
 //!
 //! When the disk is full the fill ends, its bytes are given up, and the blob passes through uncached ([`crate::passing`]).
 
+mod lead;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use entrepot_blobs::{AbsorbError, BlobReader, CommitError, Growing};
-use entrepot_metadata::BlobLink;
-use entrepot_oci::{ByteRange, Digest, RepositoryName};
-use entrepot_upstream::{BlobFrom, CallerKey};
+use entrepot_blobs::{BlobReader, Growing};
+use entrepot_oci::{Digest, RepositoryName};
+use entrepot_upstream::CallerKey;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::lead::{Lead, commit_error};
 use crate::content::{Arriving, BlobContent, PassedOn};
-use crate::limits::{FILL_DEADLINE, FILL_JOINS_MAX, FULL_PAUSE, SIZE_PATIENCE, UNSIZED_PATIENCE};
-use crate::metrics::{Running, gauged};
+use crate::limits::{FILL_JOINS_MAX, FULL_PAUSE, UNSIZED_PATIENCE};
+use crate::metrics::gauged;
 use crate::passing::Passing;
 use crate::proxied::Proxied;
 use crate::registry::Store;
 use crate::removal::{Removal, Removals};
+use crate::replicas::{Replica, Ticket};
 use crate::sharing::{FillKey, Sharing};
-use crate::transfer::Transfer;
-use crate::upload::unowned_stage;
 use crate::{Clock, Error, Limits, Metrics, Tasks};
 
 /// A blob that is wanted.
@@ -50,7 +51,7 @@ pub(crate) struct FillRequest {
 
 /// What is known of a fill from outside.
 #[derive(Clone, Debug)]
-enum Progress {
+pub(crate) enum Progress {
     /// The upstream has not answered yet.
     Asking,
     /// Bytes are coming, this many in all if that is known.
@@ -83,6 +84,8 @@ struct Fill {
     followers: usize,
     /// Ends it.
     abandoned: CancellationToken,
+    /// What other replicas show that may read along.
+    ticket: Ticket,
 }
 
 /// The fills of this process.
@@ -96,15 +99,17 @@ pub(crate) struct Fills {
     /// Until when the disk counts as full.
     full_until: Mutex<Option<Instant>>,
     /// What may be had without asking the upstream.
-    sharing: Sharing,
+    pub(crate) sharing: Sharing,
     /// Where a blob may already be because somebody pushed it.
     own: Store,
     /// Where it goes.
-    store: Store,
+    pub(crate) store: Store,
+    /// This process, where it is one of several that share the cache.
+    pub(crate) replica: Option<Replica>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     orphans_max: usize,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     tasks: Tasks,
 }
 
@@ -137,7 +142,7 @@ impl UnderWay {
 impl Fills {
     /// No fills yet.
     pub(crate) fn new(
-        (own, store): (Store, Store),
+        (own, store, replica): (Store, Store, Option<Replica>),
         clock: Arc<dyn Clock>,
         limits: Limits,
         orphans_max: usize,
@@ -155,6 +160,7 @@ impl Fills {
             sharing,
             own,
             store,
+            replica,
             clock,
             limits,
             orphans_max,
@@ -220,6 +226,15 @@ impl Fills {
         })
     }
 
+    /// Follows a fill for another replica that shows its ticket; `None` when it is over, or never was.
+    pub(crate) fn follow(self: &Arc<Self>, digest: &Digest, ticket: &Ticket) -> Option<Follower> {
+        let mut under_way = self.lock();
+        let is_meant = |(key, fill): &(&FillKey, &mut Fill)| key.digest == *digest && fill.ticket.is(ticket);
+        let (key, fill) = under_way.fills.iter_mut().find(is_meant)?;
+        fill.followers += 1;
+        Some(Follower::of(self, key, fill))
+    }
+
     /// Takes the blob for the removal of its bytes; `None` while it is being filled, or removed by another.
     ///
     /// A fill lists itself and a removal begins under the same lock, so one of the two sees the other: either the removal
@@ -249,12 +264,20 @@ impl Fills {
         under_way.count += 1;
         let number = under_way.count;
         let (cached_name, followers) = (cached_name.clone(), 1);
-        let fill = Fill { number, cached_name, caller, progress, followers, abandoned: abandoned.clone() };
+        let ticket = Ticket::random();
+        let lead = Lead {
+            fills: Arc::clone(self),
+            request,
+            key: key.clone(),
+            ticket: ticket.clone(),
+            progress: sender,
+            abandoned: abandoned.clone(),
+        };
+        let fill = Fill { number, cached_name, caller, progress, followers, abandoned, ticket };
         let follower = Follower::of(self, &key, &fill);
         under_way.fills.insert(key.clone(), fill);
         drop(under_way);
         let departure = Departure { fills: Arc::clone(self), key, number };
-        let lead = Lead { fills: Arc::clone(self), request, progress: sender, abandoned };
         self.tasks.spawn(async move { lead.run(departure).await });
         Joined { follower, is_through_another: false, is_of_another: false }
     }
@@ -290,12 +313,18 @@ impl Follower {
         Self { fills, key, number, progress: fill.progress.clone() }
     }
 
+    /// Waits until the upstream has answered.
+    pub(crate) async fn answered(&self) -> Result<Progress, Error> {
+        let is_asking = |progress: &Progress| matches!(progress, Progress::Asking);
+        let mut progress = self.progress.clone();
+        let answered = progress.wait_for(|progress| !is_asking(progress)).await;
+        Ok(answered.map_err(|_| Error::Interrupted)?.clone())
+    }
+
     /// Waits until the fill has something to read, or is over.
     async fn readable(&self) -> Result<Progress, Error> {
+        let answered = self.answered().await?;
         let mut progress = self.progress.clone();
-        let is_asking = |progress: &Progress| matches!(progress, Progress::Asking);
-        let answered = progress.wait_for(|progress| !is_asking(progress)).await;
-        let answered = answered.map_err(|_| Error::Interrupted)?.clone();
         if !matches!(answered, Progress::Arriving { size: None, .. }) {
             return Ok(answered);
         }
@@ -349,217 +378,5 @@ impl Drop for Departure {
             under_way.fills.remove(&self.key);
         }
         self.fills.metrics.fills_orphaned.set(gauged(under_way.orphans() as u64));
-    }
-}
-
-/// The one who does the work of a fill.
-struct Lead {
-    fills: Arc<Fills>,
-    request: FillRequest,
-    progress: watch::Sender<Progress>,
-    abandoned: CancellationToken,
-}
-
-impl Lead {
-    async fn run(self, departure: Departure) {
-        let metrics = &self.fills.metrics;
-        let _running = Running::start(&metrics.fills_running);
-        // What is known of the size survives the fill: without room for the blob, its clients need it.
-        let mut size = self.request.described_size;
-        let outcome = tokio::select! {
-            outcome = self.fill(&mut size) => outcome,
-            () = tokio::time::sleep(FILL_DEADLINE) => Err(Error::Interrupted),
-            () = self.fills.tasks.stopping() => Err(Error::Interrupted),
-            () = self.abandoned.cancelled() => Err(Error::Interrupted),
-        };
-        let outcome = match outcome {
-            Ok(()) => self.stored().await,
-            Err(error) => Err(error),
-        };
-        let last = match outcome {
-            Ok(reader) => Progress::Stored(reader),
-            Err(error) if error.is_full() => self.pass_on(error, size).await,
-            Err(error) => Progress::Failed(Arc::new(error)),
-        };
-        // Whoever asks from here on finds the blob in the store, or starts a new fill.
-        drop(departure);
-        if matches!(last, Progress::Stored(_)) {
-            self.fills.stored.notify_one();
-        }
-        if let Progress::Failed(error) = &last {
-            metrics.fills_failed.inc();
-            tracing::warn!(
-                digest = %self.request.digest, repository.name = %self.request.proxied.cached_name(),
-                is_abandoned = self.abandoned.is_cancelled(), error = error as &dyn std::error::Error,
-                "a fill ended without a blob"
-            );
-        }
-        self.progress.send_replace(last);
-    }
-
-    /// The blob, for those who waited for all of it.
-    async fn stored(&self) -> Result<BlobReader, Error> {
-        let digest = &self.request.digest;
-        let damaged = || Error::BlobDamaged { digest: digest.clone(), expected: 0, found: None };
-        self.fills.store.blobs.open(digest).await?.ok_or_else(damaged)
-    }
-
-    async fn fill(&self, size: &mut Option<u64>) -> Result<(), Error> {
-        self.fills.removals.ended(&self.request.digest).await;
-        if self.is_here().await? {
-            return Ok(());
-        }
-        if self.fills.is_full() {
-            return Err(Error::NoRoom { digest: self.request.digest.clone() });
-        }
-        self.fills.metrics.fills_started.inc();
-        let FillRequest { digest, proxied, .. } = &self.request;
-        let mut transfer = Transfer::begin(proxied.clone(), digest.clone(), 0, None).await?;
-        *size = self.agreed_size(transfer.total())?;
-        if size.is_none() {
-            *size = self.told_size().await;
-        }
-        transfer.ends_at(*size);
-        self.take(transfer, *size).await
-    }
-
-    /// Takes every byte of the blob, verifies it, and makes it the repository's.
-    async fn take(&self, mut transfer: Transfer, size: Option<u64>) -> Result<(), Error> {
-        let digest = &self.request.digest;
-        let mut ingest = self.fills.store.blobs.begin(&unowned_stage("fill"), digest.algorithm()).await?;
-        self.progress.send_replace(Progress::Arriving { growing: ingest.growing(), size });
-        let limit = size.unwrap_or(u64::MAX).min(self.fills.limits.blob_bytes_max);
-        match ingest.absorb(Box::pin(transfer.stream()), limit).await {
-            Ok(_) => {}
-            Err(AbsorbError::Source(error)) => return Err(error),
-            Err(AbsorbError::TooLarge { .. }) => return Err(self.too_large(limit, size)),
-            Err(AbsorbError::Store(error)) => return Err(error.into()),
-        }
-        let size = ingest.commit(digest).await.map_err(|error| match error {
-            CommitError::Mismatch { expected, actual } => {
-                transfer.distrust_mirrors();
-                Error::UpstreamDigestMismatch { expected, actual }
-            }
-            CommitError::Store(error) => error.into(),
-        })?;
-        // The bytes are durable. A crash before the row leaves a cached blob without a repository; the next pull links it.
-        self.link(size).await
-    }
-
-    /// There is no room: clients that follow the fill, and those that come while it ends, ask the upstream on their own.
-    async fn pass_on(&self, error: Error, size: Option<u64>) -> Progress {
-        if !matches!(error, Error::NoRoom { .. }) {
-            self.fills.note_full();
-            tracing::warn!(
-                digest = %self.request.digest, repository.name = %self.request.proxied.cached_name(),
-                error = &error as &dyn std::error::Error,
-                "the disk of the cache is full: the blob passes through uncached"
-            );
-        }
-        let size = match size {
-            Some(size) => Some(size),
-            None => self.told_size().await,
-        };
-        match size {
-            Some(size) => {
-                self.fills.metrics.fills_passed_through.inc();
-                Progress::PassedOn { size }
-            }
-            None => Progress::Failed(Arc::new(error)),
-        }
-    }
-
-    /// Whether the bytes are here already, in the cache or because somebody pushed them, and may be given to this repository.
-    async fn is_here(&self) -> Result<bool, Error> {
-        let FillRequest { digest, described_size, proxied } = &self.request;
-        let Store { blobs, metadata } = &self.fills.store;
-        if let (Some(link), Some(found)) =
-            (metadata.blob(proxied.cached_name(), digest).await?, blobs.size(digest).await?)
-            && link.size == found
-        {
-            return Ok(true);
-        }
-        let sharing = &self.fills.sharing;
-        for source in sharing.sources(&self.fills.store, &self.fills.own) {
-            let Some(reader) = source.blobs.open(digest).await? else { continue };
-            // Another size than described, or than was verified when it was stored, is a damaged file: the fill puts a whole
-            // one in its place.
-            let expected = match described_size {
-                Some(described) => Some(*described),
-                None => source.metadata.blob_holders(digest, 1).await?.first().map(|(_, link)| link.size),
-            };
-            if expected != Some(reader.size()) || !sharing.allows(source, &self.fills.store, digest, proxied).await? {
-                continue;
-            }
-            if !sharing.is_proven(*described_size, proxied) {
-                proxied.confirm_blob(digest).await?;
-            }
-            // Within the cache this finds the blob in its place and does nothing.
-            match blobs.adopt(digest, &reader).await {
-                Ok(size) => {
-                    self.link(size).await?;
-                    return Ok(true);
-                }
-                Err(error @ (entrepot_blobs::Error::Source { .. } | entrepot_blobs::Error::Corrupt { .. })) => {
-                    tracing::warn!(
-                        %digest, error = &error as &dyn std::error::Error,
-                        "a blob that is here already cannot be used and is fetched"
-                    );
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(false)
-    }
-
-    /// Makes the blob the repository's. A database without room for the row is no reason to withhold the bytes, which are here
-    /// and verified: the next pull links them.
-    async fn link(&self, size: u64) -> Result<(), Error> {
-        let link = BlobLink { digest: self.request.digest.clone(), size };
-        let cached_name = self.request.proxied.cached_name();
-        match self.fills.store.metadata.link_blob(cached_name, &link, self.fills.clock.now()).await {
-            Ok(()) => Ok(()),
-            Err(error @ entrepot_metadata::Error::Full(_)) => {
-                tracing::warn!(
-                    digest = %link.digest, repository.name = %cached_name, error = &error as &dyn std::error::Error,
-                    "a cached blob could not be noted and is served all the same"
-                );
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn agreed_size(&self, offered: Option<u64>) -> Result<Option<u64>, Error> {
-        match (offered, self.request.described_size) {
-            (Some(offered), Some(described)) if offered != described => {
-                Err(Error::UpstreamSizeMismatch { digest: self.request.digest.clone(), offered, described })
-            }
-            (offered, described) => Ok(offered.or(described)),
-        }
-    }
-
-    /// The size that the upstream tells when it is asked for nothing else, by HEAD or with the first byte. Clients are waiting, and what
-    /// it tells is checked against what comes: a failure is as good as no answer.
-    async fn told_size(&self) -> Option<u64> {
-        let FillRequest { digest, proxied, .. } = &self.request;
-        let ask = async {
-            if let Ok(Some(size)) = proxied.told_blob_size(digest).await {
-                return Some(size);
-            }
-            let first_byte = ByteRange::new(0, 0)?;
-            proxied.ask_for_blob(digest, BlobFrom::Range(first_byte)).await.ok()?.total
-        };
-        // The fill has an answer of the upstream open, and waits for another one's turn.
-        tokio::time::timeout(SIZE_PATIENCE, ask).await.ok()?
-    }
-
-    fn too_large(&self, limit: u64, size: Option<u64>) -> Error {
-        match size {
-            Some(described) => {
-                Error::UpstreamSizeMismatch { digest: self.request.digest.clone(), offered: limit + 1, described }
-            }
-            None => Error::BlobTooLarge { limit },
-        }
     }
 }

@@ -158,7 +158,8 @@ mod tests {
     fn what_is_joined_while_the_runtime_shuts_down_ends_at_once() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let handle = runtime.handle().clone();
-        runtime.shutdown_background();
+        // Waits until nothing runs there any more.
+        drop(runtime);
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let _entered = handle.enter();

@@ -35,6 +35,7 @@ mod push;
 mod registry;
 mod remembered;
 mod removal;
+mod replicas;
 mod repository;
 mod sessions;
 mod settings;
@@ -55,11 +56,12 @@ pub use content::{BlobContent, CacheStatus, ContentStream, Listing, PulledBlob, 
 pub use entrepot_metadata::{Clock, SystemClock};
 pub use error::{Error, with_causes};
 pub use explain::{ExplainedContent, ExplainedRule, ExplainedUpstream, Explanation};
-pub use limits::{Limits, MANIFEST_TAGS_MAX, PAGE_MAX, REFERRERS_PAGE_BYTES_MAX, REFERRERS_PAGE_MAX};
+pub use limits::{Limits, MANIFEST_TAGS_MAX, PAGE_MAX, REFERRERS_PAGE_BYTES_MAX, REFERRERS_PAGE_MAX, REPLICA_LASTS};
 pub use metrics::Metrics;
 pub use proxied::Refreshed;
 pub use push::{ManifestUpload, PushedManifest};
 pub use registry::{Parts, Registry, Store};
+pub use replicas::{PeerAnswer, PeerError, PeerRequest, Peers, ReplicaParts, Ticket};
 pub use repository::Repository;
 pub use settings::{
     CacheLimits, Freshness, FreshnessRule, ImmutableRule, ImmutableTags, OnUpstream404, PatternError, Patterns,

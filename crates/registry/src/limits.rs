@@ -211,3 +211,25 @@ impl Default for Limits {
         Self { blob_bytes_max: 1 << 40, uploads_per_repository_max: 1000, upload_expiry: Duration::from_hours(7 * 24) }
     }
 }
+
+/// How long the other replicas wait for what one was doing when it dies.
+pub const REPLICA_LASTS: Duration = Duration::from_secs(15);
+
+/// The first wait before it is looked again whether another replica is done; it doubles up to [`REPLICA_POLL_MAX`].
+pub(crate) const REPLICA_POLL_FIRST: Duration = Duration::from_millis(10);
+
+/// The longest such wait.
+pub(crate) const REPLICA_POLL_MAX: Duration = Duration::from_millis(500);
+
+/// How long a question to an upstream waits for another replica that is asking the same; then it is asked all the same. A client waits
+/// for this, and perhaps for the question after it.
+pub(crate) const REPLICA_ASK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often other replicas are told what has become known of upstreams.
+pub(crate) const NEWS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long what was told is kept for replicas that start later.
+pub(crate) const NEWS_LASTS: Duration = Duration::from_hours(6);
+
+/// Of how many upstreams a replica takes at its start what others have told.
+pub(crate) const NEWS_REMOTES_MAX: usize = 1000;

@@ -62,6 +62,14 @@ impl Memory {
         }
     }
 
+    /// Forgets what has to be forgotten when an order to forget something may have been missed.
+    pub(crate) fn forget_everything(&self) {
+        self.refusals.forget_all(|_| true);
+        self.tags.remembered.forget_all(|_| true);
+        self.referrers.remembered.forget_all(|_| true);
+        self.permissions.forget_all(|_| true);
+    }
+
     /// Forgets everything about a repository, so that the next question about it is asked of its upstream.
     pub(crate) fn forget_repository(&self, cached_name: &RepositoryName) {
         self.refusals.forget_all(|question| question.repository == *cached_name);

@@ -41,6 +41,10 @@ pub struct Metrics {
     pub fills_failed: Counter,
     /// Times that a fill went on after its upstream had broken off.
     pub fills_resumed: Counter,
+    /// Fills that read along from the replica that fetches the blob.
+    pub fills_read_along: Counter,
+    /// Fills that went on where another replica had left off.
+    pub fills_taken_over: Counter,
     /// Bytes received from upstreams for blobs.
     pub fill_bytes: Counter,
     /// Fills that are running now.
@@ -142,26 +146,7 @@ impl Metrics {
             self.lists_repeated.clone(),
         );
         self.register_cache(registry);
-        registry.register("fills_started", "Fills that were started", self.fills_started.clone());
-        registry.register("fills_failed", "Fills that ended without a blob", self.fills_failed.clone());
-        registry.register("fills_resumed", "Fills that went on after a break", self.fills_resumed.clone());
-        registry.register("fill_bytes", "Bytes received from upstreams for blobs", self.fill_bytes.clone());
-        registry.register("fills_running", "Fills that are running", self.fills_running.clone());
-        registry.register(
-            "fills_orphaned",
-            "Fills that run though no client follows them",
-            self.fills_orphaned.clone(),
-        );
-        registry.register(
-            "fills_abandoned",
-            "Fills ended because too many ran without a client",
-            self.fills_abandoned.clone(),
-        );
-        registry.register(
-            "fills_passed_through",
-            "Fills whose bytes passed through uncached because the disk was full",
-            self.fills_passed_through.clone(),
-        );
+        self.register_fills(registry);
         registry.register("policy_denied", "Pulls that a rule refused", self.policy_denied.clone());
         registry.register(
             "policy_would_deny",
@@ -180,6 +165,39 @@ impl Metrics {
             "upstream_requests",
             "Questions to upstreams by how they ended",
             self.upstream_requests.clone(),
+        );
+    }
+
+    fn register_fills(&self, registry: &mut Registry) {
+        registry.register("fills_started", "Fills that were started", self.fills_started.clone());
+        registry.register("fills_failed", "Fills that ended without a blob", self.fills_failed.clone());
+        registry.register("fills_resumed", "Fills that went on after a break", self.fills_resumed.clone());
+        registry.register(
+            "fills_read_along",
+            "Fills that read along from the replica that fetches the blob",
+            self.fills_read_along.clone(),
+        );
+        registry.register(
+            "fills_taken_over",
+            "Fills that went on where another replica had left off",
+            self.fills_taken_over.clone(),
+        );
+        registry.register("fill_bytes", "Bytes received from upstreams for blobs", self.fill_bytes.clone());
+        registry.register("fills_running", "Fills that are running", self.fills_running.clone());
+        registry.register(
+            "fills_orphaned",
+            "Fills that run though no client follows them",
+            self.fills_orphaned.clone(),
+        );
+        registry.register(
+            "fills_abandoned",
+            "Fills ended because too many ran without a client",
+            self.fills_abandoned.clone(),
+        );
+        registry.register(
+            "fills_passed_through",
+            "Fills whose bytes passed through uncached because the disk was full",
+            self.fills_passed_through.clone(),
         );
     }
 

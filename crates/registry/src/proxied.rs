@@ -122,8 +122,9 @@ impl Proxied {
     }
 
     /// Forgets what is remembered of the upstream's refusals and lists for this repository: the next question is asked again.
-    pub(crate) fn forget_answers(&self, registry: &Registry) {
+    pub(crate) fn forget_answers(&self, registry: &Arc<Registry>) {
         registry.memory.forget_repository(&self.cached_name);
+        registry.tell_to_forget(&self.cached_name);
     }
 
     pub(crate) fn question(&self, subject: Subject) -> Question {

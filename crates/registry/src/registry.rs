@@ -18,6 +18,8 @@ use crate::limits::{CATALOG_BATCH, CATALOG_LOOKED_AT_MAX, CATALOG_SEARCHED_MAX};
 use crate::memory::{Memory, Question};
 use crate::metrics::gauged;
 use crate::proxied::Proxied;
+use crate::replicas::lease::Leases;
+use crate::replicas::{Replica, ReplicaParts};
 use crate::repository::{Kind, Repository};
 use crate::sessions::Sessions;
 use crate::sharing::Sharing;
@@ -61,6 +63,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where to run what outlives a request.
     pub tasks: Tasks,
+    /// What makes this process one of several that share both stores; `None` where it has them to itself.
+    pub replica: Option<ReplicaParts>,
 }
 
 /// The whole registry. One per process.
@@ -85,6 +89,8 @@ pub struct Registry {
     pub(crate) remotes: Remotes,
     pub(crate) usage: Usage,
     pub(crate) evictions: Evictions,
+    /// This process, where it is one of several.
+    pub(crate) replica: Option<Replica>,
     /// By what other caches recognise this one, anew at each start.
     id: Box<str>,
 }
@@ -92,11 +98,19 @@ pub struct Registry {
 impl Registry {
     /// Puts the parts together. Nothing is read or written yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { own, cache, remotes, clock, limits, settings, is_open, immutable, metrics, tasks } = parts;
+        let Parts { own, cache, remotes, clock, limits, settings, is_open, immutable, metrics, tasks, replica } = parts;
+        let id = format!("{:032x}", uuid::Uuid::new_v4().as_u128());
+        let replica = replica.map(|parts| Replica {
+            address: parts.address,
+            peers: parts.peers,
+            landing: parts.landing,
+            leases: Leases::new(Arc::clone(&cache.metadata), &id, parts.lasts, tasks.clone()),
+            lasts: parts.lasts,
+        });
         metrics.cache_size_max.set(gauged(settings.cache.size_max.unwrap_or(0)));
         Arc::new(Self {
             fills: Arc::new(Fills::new(
-                (own.clone(), cache.clone()),
+                (own.clone(), cache.clone(), replica.clone()),
                 clock.clone(),
                 limits,
                 settings.cache.orphan_fills_max,
@@ -120,7 +134,8 @@ impl Registry {
             metrics,
             tasks,
             remotes,
-            id: format!("{:032x}", uuid::Uuid::new_v4().as_u128()).into(),
+            replica,
+            id: id.into(),
         })
     }
 

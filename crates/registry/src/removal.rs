@@ -136,6 +136,8 @@ impl Registry {
     async fn remove_blob(&self, link: &BlobLink) -> Result<Option<u64>, Error> {
         let Store { blobs, metadata } = &self.cache;
         let Some(_removal) = self.fills.begin_removal(&link.digest) else { return Ok(None) };
+        // Other replicas neither fill it now nor link what is here, until these are given back.
+        let Some(_leases) = self.fills.lease_for_removal(&link.digest).await? else { return Ok(None) };
         if !metadata.blob_holders(&link.digest, 1).await?.is_empty() {
             return Ok(None);
         }
@@ -191,6 +193,7 @@ mod tests {
             immutable: crate::ImmutableTags::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
+            replica: None,
         })
     }
 

@@ -1,7 +1,9 @@
 //! A repository: everything that can be asked of one name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use entrepot_blobs::SignedUrl;
 use entrepot_metadata::{BlobLink, Deletion, MetadataStore, ProtectedTags};
 use entrepot_oci::{Digest, RepositoryName, TagOrDigest};
 
@@ -85,6 +87,15 @@ impl Repository {
                 open_linked(&self.registry.own, link, CacheStatus::Own).await
             }
         }
+    }
+
+    /// A URL at which the storage itself serves a blob that was found here, for as long as `lasts`; `None` when it has no such URLs.
+    pub async fn signed_url(&self, digest: &Digest, lasts: Duration) -> Result<Option<SignedUrl>, Error> {
+        let store = match &self.kind {
+            Kind::Hosted => &self.registry.own,
+            Kind::Proxied(_) => &self.registry.cache,
+        };
+        Ok(store.blobs.signed_url(digest, lasts).await?)
     }
 
     /// The size of a blob in bytes, and where that is known from. Cheaper than [`Self::blob`]: nothing is fetched for it.

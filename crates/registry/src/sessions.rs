@@ -8,6 +8,7 @@ use entrepot_metadata::UploadId;
 use tokio::sync::Notify;
 
 use crate::limits::PARKED_UPLOADS_MAX;
+use crate::replicas::session::SessionLease;
 
 /// Sessions by id. A session that is not in here is idle, and its hash is recomputed when it goes on. One that is in here has its
 /// row: whoever ends a session claims it first.
@@ -99,7 +100,7 @@ impl Sessions {
 
     fn open(self: &Arc<Self>, sessions: &mut HashMap<UploadId, Session>, id: &UploadId, left: Option<Left>) -> Claim {
         sessions.insert(id.clone(), Session::Opening);
-        Claim { sessions: Arc::clone(self), id: id.clone(), left }
+        Claim { sessions: Arc::clone(self), id: id.clone(), left, lease: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UploadId, Session>> {
@@ -123,9 +124,31 @@ pub(crate) struct Claim {
     sessions: Arc<Sessions>,
     id: UploadId,
     left: Option<Left>,
+    /// The same right among replicas, where there are several.
+    lease: Option<SessionLease>,
 }
 
 impl Claim {
+    /// Makes it the right of this replica among others. What this process knows of the session counts only if no other had it since.
+    pub(crate) fn share(&mut self, lease: SessionLease) {
+        let theirs = lease.state.as_ref().map(|left| left.state.clone());
+        let ours = match &self.left {
+            Some(Left::Parked(parked)) => parked.encode(),
+            Some(Left::Nothing) | None => None,
+        };
+        match theirs {
+            None => self.left = Some(Left::Nothing),
+            Some(theirs) if ours.as_ref() == Some(&theirs) => {}
+            Some(theirs) => self.left = Parked::decode(&theirs).map(|parked| Left::Parked(Box::new(parked))),
+        }
+        self.lease = Some(lease);
+    }
+
+    /// The right among replicas, to be given back or ended.
+    pub(crate) fn take_lease(&mut self) -> Option<SessionLease> {
+        self.lease.take()
+    }
+
     /// Whether this process knows the session, which so has its row.
     pub(crate) const fn is_known(&self) -> bool {
         self.left.is_some()

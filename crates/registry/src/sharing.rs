@@ -33,6 +33,13 @@ pub(crate) struct FillKey {
     private_origin: Option<String>,
 }
 
+impl FillKey {
+    /// The origin whose repositories alone may have the bytes, if it is one.
+    pub(crate) fn private_origin(&self) -> Option<&str> {
+        self.private_origin.as_deref()
+    }
+}
+
 impl Sharing {
     /// What upstreams that decide about their own users have is private also where nobody has to say who he is here.
     pub(crate) fn new(remotes: &Remotes, is_open: bool) -> Self {

@@ -6,6 +6,7 @@ use entrepot_metadata::Timestamp;
 
 use crate::limits::{ORPHAN_AGE, SWEEP_BATCH};
 use crate::registry::Store;
+use crate::replicas::session::Taken;
 use crate::upload::{session_of, stage_of};
 use crate::{Error, Registry};
 
@@ -23,14 +24,16 @@ pub struct Swept {
 impl Registry {
     /// Ends expired uploads and removes leftovers.
     ///
-    /// At the start of a process (`at_start`) nothing is under way yet, so every leftover goes; later only those that are old
-    /// enough to belong to no fill.
+    /// At the start of a process that has the stores to itself (`at_start`) nothing is under way yet, so every leftover goes;
+    /// otherwise only those that are old enough to belong to no fill.
     pub async fn sweep(self: &Arc<Self>, at_start: bool) -> Result<Swept, Error> {
         let mut swept = Swept { uploads: self.end_idle_uploads().await?, ..Swept::default() };
-        let now = self.clock.now();
-        let oldest = if at_start { None } else { Some(now.before(ORPHAN_AGE)) };
-        self.remove_leftovers(&self.own, oldest, &mut swept).await?;
-        self.remove_leftovers(&self.cache, oldest, &mut swept).await?;
+        for store in [&self.own, &self.cache] {
+            // What other processes have under way is none of them.
+            let is_all = at_start && !store.blobs.is_shared();
+            let oldest = (!is_all).then(|| self.clock.now().before(ORPHAN_AGE));
+            self.remove_leftovers(store, oldest, &mut swept).await?;
+        }
         self.metrics.uploads_swept.inc_by((swept.uploads + swept.leftovers) as u64);
         Ok(swept)
     }
@@ -46,8 +49,14 @@ impl Registry {
                 // A session that a request is writing to is not idle, whatever its row says.
                 let Some(mut claim) = self.sessions.claim(&row.id).await else { continue };
                 claim.take_parked();
+                let lease = match self.take_among(&row.id).await {
+                    Ok(Taken::Alone) => None,
+                    Ok(Taken::Among(lease)) => Some(lease),
+                    Ok(Taken::Ended) | Err(Error::UploadBusy { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
                 // The row first: a crash in between leaves staged bytes without a session, which are leftovers.
-                self.own.metadata.delete_upload(&row.id).await?;
+                self.end_upload(&row.id, lease).await?;
                 self.own.blobs.discard(&stage_of(&row.id)).await?;
                 is_stuck = false;
                 ended += 1;

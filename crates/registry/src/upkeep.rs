@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::{EVICTION_INTERVAL, SWEEP_INTERVAL, USE_INTERVAL};
-use crate::{Error, EvictionOrder, Registry};
+use crate::{Error, EvictionOrder, Registry, Swept};
 
 impl Registry {
     /// Starts it: the sweep, the writing of uses, and the eviction, which begins with what an earlier process has left.
@@ -15,15 +15,26 @@ impl Registry {
         self.tasks.spawn(Arc::clone(self).keep_sweeping());
         self.tasks.spawn(Arc::clone(self).keep_writing_uses());
         self.tasks.spawn(Arc::clone(self).keep_evicting());
+        self.keep_in_touch();
     }
 
     async fn keep_sweeping(self: Arc<Self>) {
         while self.goes_on_after(SWEEP_INTERVAL).await {
-            match self.sweep(false).await {
-                Ok(swept) => tracing::debug!(?swept, "swept"),
+            match self.sweep_in_turn().await {
+                Ok(Some(swept)) => tracing::debug!(?swept, "swept"),
+                Ok(None) => tracing::debug!("another replica has swept"),
                 Err(error) => log(&error, "a sweep failed and is repeated later"),
             }
         }
+    }
+
+    /// Sweeps, unless another replica does in this interval.
+    async fn sweep_in_turn(self: &Arc<Self>) -> Result<Option<Swept>, Error> {
+        // Somewhat less than an interval: replicas do not start at the same moment, and one of them may be gone the next time.
+        if self.is_due_among("sweep", SWEEP_INTERVAL / 2).await? {
+            return self.sweep(false).await.map(Some);
+        }
+        Ok(None)
     }
 
     async fn keep_writing_uses(self: Arc<Self>) {

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use entrepot_blobs::{AbsorbError, CommitError, Ingest, StageId};
-use entrepot_metadata::{BlobLink, UploadId, UploadRow};
+use entrepot_metadata::{BlobLink, UploadId, UploadRow, UploadState};
 use entrepot_oci::{Algorithm, ChunkRange, Digest};
 use futures_core::stream::BoxStream;
 
 use crate::metrics::Running;
 use crate::registry::Store;
+use crate::replicas::session::{SessionLease, Taken};
 use crate::sessions::{Claim, Progress};
 use crate::{Error, Repository};
 
@@ -71,6 +72,9 @@ impl Repository {
     /// How far the session is.
     pub async fn upload_status(&self, id: &str) -> Result<UploadStatus, Error> {
         let row = self.upload_row(id).await?;
+        if let Some(received) = self.registry.received_among(&row.id).await? {
+            return Ok(UploadStatus { id: row.id, received });
+        }
         match self.registry.sessions.progress(&row.id).await {
             Progress::Known(received) => Ok(UploadStatus { id: row.id, received }),
             Progress::Unknown(claim) => {
@@ -142,12 +146,12 @@ impl Repository {
     /// Ends the session and discards its bytes.
     pub async fn cancel_upload(&self, id: &str) -> Result<UploadId, Error> {
         let row = self.upload_row(id).await?;
-        let store = self.writable()?;
         let mut claim = self.claim(&row.id).await?;
+        self.share(&row.id, &mut claim).await?;
         claim.take_parked();
         // The row first: a crash in between leaves staged bytes without a session, which the sweep removes.
-        store.metadata.delete_upload(&row.id).await?;
-        store.blobs.discard(&stage_of(&row.id)).await?;
+        self.registry.end_upload(&row.id, claim.take_lease()).await?;
+        self.writable()?.blobs.discard(&stage_of(&row.id)).await?;
         Ok(row.id)
     }
 
@@ -176,7 +180,7 @@ impl Repository {
         length: Option<u64>,
         source: Source,
     ) -> Result<BlobLink, Error> {
-        let mut ingest = store.blobs.begin(&unowned_stage("blob"), digest.algorithm()).await?;
+        let mut ingest = store.blobs.begin_known(&unowned_stage("blob"), &digest).await?;
         let limit = self.registry.limits.blob_bytes_max;
         ingest.absorb(source, limit).await.map_err(|error| absorb_error(error, ingest.offset()))?;
         check_length(length, ingest.offset())?;
@@ -211,12 +215,24 @@ impl Repository {
 
     async fn claim_session(&self, text: &str) -> Result<(UploadRow, Claim), Error> {
         let row = self.upload_row(text).await?;
-        let claim = self.claim(&row.id).await?;
-        if claim.is_known() {
+        let mut claim = self.claim(&row.id).await?;
+        if self.share(&row.id, &mut claim).await? || claim.is_known() {
             return Ok((row, claim));
         }
         // Looked up again: the request that had the session until now may have ended it.
         Ok((self.upload_row(text).await?, claim))
+    }
+
+    /// Takes the session from the other replicas as well; `false` where there are none.
+    async fn share(&self, id: &UploadId, claim: &mut Claim) -> Result<bool, Error> {
+        match self.registry.take_among(id).await? {
+            Taken::Alone => Ok(false),
+            Taken::Among(lease) => {
+                claim.share(lease);
+                Ok(true)
+            }
+            Taken::Ended => Err(Error::UploadUnknown { name: self.name.clone(), id: id.to_string() }),
+        }
     }
 
     /// Goes on with what is staged of a session, or begins.
@@ -234,15 +250,26 @@ impl Repository {
     async fn park_session(&self, session: Session) -> Result<UploadStatus, Error> {
         let Session { row, mut claim, ingest, _running } = session;
         let received = ingest.offset();
-        claim.park(ingest.park().await?);
-        self.writable()?.metadata.touch_upload(&row.id, self.registry.clock.now()).await?;
+        let parked = ingest.park().await?;
+        let now = self.registry.clock.now();
+        match claim.take_lease() {
+            None => {
+                self.writable()?.metadata.touch_upload(&row.id, now).await?;
+            }
+            Some(lease) => {
+                // What the next replica needs. Lost before it is written, the bytes are those that the row speaks of, without these.
+                let state = parked.encode().ok_or(Error::Interrupted)?;
+                lease.give_back(UploadState { received, state }, now).await?;
+            }
+        }
+        claim.park(parked);
         Ok(UploadStatus { id: row.id, received })
     }
 
     async fn commit_session(&self, session: Session, digest: Digest) -> Result<(), Error> {
-        let Session { row, claim: _claim, ingest, _running } = session;
+        let Session { row, mut claim, ingest, _running } = session;
         let committed = ingest.commit(&digest).await.map_err(commit_error);
-        self.close_session(&row, committed.map(|size| BlobLink { digest, size })).await
+        self.close_session(&row, &mut claim, committed.map(|size| BlobLink { digest, size })).await
     }
 
     /// Receives all of a session into which nothing was written.
@@ -261,23 +288,35 @@ impl Repository {
         if matches!(received, Ok(_) | Err(Error::DigestMismatch { .. })) {
             claim.take_parked();
         }
-        self.close_session(row, received).await
+        self.close_session(row, &mut claim, received).await
     }
 
     /// Writes down what became of a session.
-    async fn close_session(&self, row: &UploadRow, outcome: Result<BlobLink, Error>) -> Result<(), Error> {
+    async fn close_session(
+        &self,
+        row: &UploadRow,
+        claim: &mut Claim,
+        outcome: Result<BlobLink, Error>,
+    ) -> Result<(), Error> {
         let metadata = &self.writable()?.metadata;
         match outcome {
             Ok(blob) => {
                 // The bytes are durable: a crash before the row leaves a blob that nobody holds, garbage for a
                 // collection, and an empty session, which the sweep ends.
-                metadata.finish_upload(&row.id, &self.name, &blob, self.registry.clock.now()).await?;
+                let lease = claim.take_lease();
+                let (writer, now) = (lease.as_ref().map(SessionLease::writer), self.registry.clock.now());
+                if !metadata.finish_upload(&row.id, writer, &self.name, &blob, now).await? {
+                    return Err(Error::UploadBusy { id: row.id.clone() });
+                }
+                if let Some(lease) = lease {
+                    lease.ended();
+                }
                 self.registry.metrics.blobs_pushed.inc();
                 Ok(())
             }
             Err(error) => {
                 if matches!(error, Error::DigestMismatch { .. }) {
-                    metadata.delete_upload(&row.id).await?;
+                    self.registry.end_upload(&row.id, claim.take_lease()).await?;
                 }
                 Err(error)
             }
@@ -287,8 +326,8 @@ impl Repository {
 
 impl Repository {
     /// Ends a session that cannot go on. The row first, as in [`Self::cancel_upload`].
-    async fn end_session(&self, session: Session) -> Result<(), Error> {
-        self.writable()?.metadata.delete_upload(&session.row.id).await?;
+    async fn end_session(&self, mut session: Session) -> Result<(), Error> {
+        self.registry.end_upload(&session.row.id, session.claim.take_lease()).await?;
         drop(session.ingest);
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::gate::{Need, Rights, Visitor};
 use crate::handlers::{Call, Handled, handle};
 use crate::metrics::RouteLabel;
 use crate::query::Query;
+use crate::redirect::RedirectSettings;
 use crate::request_id::RequestId;
 use crate::respond::OCI_NAMESPACE;
 use crate::route::Route;
@@ -30,11 +31,12 @@ use crate::route::Route;
 pub struct Api {
     registry: Arc<Registry>,
     authority: Arc<Authority>,
+    redirects: Arc<RedirectSettings>,
 }
 
 /// The API of this registry, for those whom this authority lets.
-pub const fn api(registry: Arc<Registry>, authority: Arc<Authority>) -> Api {
-    Api { registry, authority }
+pub const fn api(registry: Arc<Registry>, authority: Arc<Authority>, redirects: Arc<RedirectSettings>) -> Api {
+    Api { registry, authority, redirects }
 }
 
 impl Api {
@@ -71,7 +73,7 @@ async fn enter(
     body: Body,
     (facts, led): (&mut RequestFacts, &mut Led),
 ) -> Handled {
-    let Api { registry, authority } = api;
+    let Api { registry, authority, redirects } = api;
     let name = door.name_of(&route, registry);
     facts.repository.clone_from(&name);
     facts.reference = route.subject();
@@ -88,9 +90,11 @@ async fn enter(
     let is_judged = route.repository().is_some_and(|name| registry.named(name).judge.is_some());
     let rights = Rights::new(Arc::clone(&visitor), actions);
     let (registry, actor, led) = (Arc::clone(registry), visitor.actor(), led.clone());
+    let redirects = Arc::clone(redirects);
+    let address = visitor.address();
     let Parts { method, uri, headers, extensions, .. } = head;
     let outbox = extensions.get().cloned();
-    let call = Call { registry, actor, rights, method, uri, query, headers, led, outbox };
+    let call = Call { registry, actor, rights, method, uri, query, headers, led, outbox, redirects, address };
     let handled = handle(call, route, body, facts).await;
     match handled {
         Ok(response) if is_judged => Ok(judged(response)),

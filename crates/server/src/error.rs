@@ -446,6 +446,10 @@ fn describe_blobs(error: &entrepot_blobs::Error) -> ErrorResponse {
     if error.is_full() {
         return disk_full();
     }
+    if error.is_unavailable() {
+        return ErrorResponse::new(ErrorCode::UNAVAILABLE, "the storage does not answer: try again")
+            .retry_after(RETRY_LATER);
+    }
     ErrorResponse::new(ErrorCode::UNKNOWN, "the storage failed; the server's log has the cause")
 }
 
@@ -457,7 +461,7 @@ fn describe_metadata(error: &entrepot_metadata::Error) -> ErrorResponse {
             ErrorResponse::new(ErrorCode::UNAVAILABLE, "the metadata store is busy: try again").retry_after(RETRY_LATER)
         }
         Metadata::TooManyUploads { .. } => ErrorResponse::new(ErrorCode::TOOMANYREQUESTS, error.to_string()),
-        Metadata::Corrupt { .. } | Metadata::Backend(_) => {
+        Metadata::TooLong { .. } | Metadata::Corrupt { .. } | Metadata::Backend(_) => {
             ErrorResponse::new(ErrorCode::UNKNOWN, "the metadata store failed; the server's log has the cause")
         }
     }

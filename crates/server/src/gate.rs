@@ -5,6 +5,7 @@
 //! [needs](Need). Whatever comes of both depends on names, rules and tokens alone. So to somebody who may not know, what is private and
 //! what is missing look the same, to the last byte.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use entrepot_access::{
@@ -266,6 +267,11 @@ impl Visitor {
     pub(crate) fn actor(&self) -> Arc<Actor> {
         let name = if self.authority.is_open() { String::new() } else { self.caller.principal.to_string() };
         Arc::new(Actor { name, upstream_credentials: self.caller.upstream_credentials.clone() })
+    }
+
+    /// Where he is, if that is known.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.view.address
     }
 
     /// Whether what he is answered is for him, so that no cache on the way may give it to others.

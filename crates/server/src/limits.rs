@@ -152,3 +152,6 @@ pub(crate) const PING_INTERVAL: Duration = Duration::from_mins(1);
 /// An HTTP/2 client that has not answered a ping by then is gone. It is long because the ping stands in a row with all that the
 /// socket has taken before: megabytes, on a slow link.
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Connections that other replicas may have open at the internal listener. More wait.
+pub(crate) const REPLICA_CONNECTIONS_MAX: usize = 10_000;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Suspension};
 use crate::limits::{FAILING_WINDOW_MAX, FAILING_WINDOW_MIN, FAILURES_MAX, RETRY_AFTER_DEFAULT};
+use crate::news::{Condition, Herald, believed};
 use crate::retry_after::retry_after;
 
 /// Whether a remote is asked. Shared by everything that sends requests on its behalf.
@@ -28,6 +29,8 @@ pub(crate) struct Circuit {
     inner: Mutex<Inner>,
     /// Wakes those who wait for their turn, since there will be none.
     suspensions: Notify,
+    /// Tells others who ask the remote; nobody, of one account.
+    herald: Herald,
 }
 
 #[derive(Debug)]
@@ -74,15 +77,41 @@ pub(crate) struct Probe {
 }
 
 impl Circuit {
-    pub(crate) fn new(remote: Arc<str>) -> Self {
+    pub(crate) fn new(remote: Arc<str>, herald: Herald) -> Self {
         let inner = Inner { state: State::Asked { failures: 0 }, probes: 0, suspensions: 0 };
-        Self { remote, of_all: None, inner: Mutex::new(inner), suspensions: Notify::new() }
+        Self { remote, of_all: None, inner: Mutex::new(inner), suspensions: Notify::new(), herald }
     }
 
     /// The circuit of one account of a remote. A 429 to it suspends nobody else: it may be for that account's budget or wrong
     /// passwords. Everything else that happens says something about the remote.
     pub(crate) fn of_account(of_all: &Arc<Self>) -> Self {
-        Self { of_all: Some(Arc::clone(of_all)), ..Self::new(Arc::clone(&of_all.remote)) }
+        Self { of_all: Some(Arc::clone(of_all)), ..Self::new(Arc::clone(&of_all.remote), Herald::new()) }
+    }
+
+    /// Takes somebody's word for how the remote is. Nobody is told of it again.
+    pub(crate) fn hear(&self, condition: &Condition) {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        match (condition, inner.state) {
+            (Condition::Patience(seconds), State::RateLimited { until }) => {
+                inner.state = State::RateLimited { until: until.max(now + believed(*seconds)) };
+            }
+            (Condition::Patience(seconds), _) => {
+                inner.suspensions += 1;
+                inner.state = State::RateLimited { until: now + believed(*seconds) };
+            }
+            (Condition::Failing(seconds), State::Asked { failures }) => {
+                inner.suspensions += 1;
+                let failures = failures.max(FAILURES_MAX);
+                let until = now + believed(*seconds).min(FAILING_WINDOW_MAX);
+                inner.state = State::Failing { failures, window: FAILING_WINDOW_MIN, until, probe: None };
+            }
+            (Condition::Answering, State::Failing { .. }) => inner.state = State::Asked { failures: 0 },
+            // What is known here is not older, and a budget is not for here.
+            (Condition::Failing(_) | Condition::Answering | Condition::Budget { .. }, _) => return,
+        }
+        drop(inner);
+        self.suspensions.notify_waiters();
     }
 
     /// Why the remote is not asked now; `None` when it is, or when somebody may find out whether it is back.
@@ -145,6 +174,7 @@ impl Circuit {
             State::Asked { .. } => inner.state = State::Asked { failures: 0 },
             State::Failing { .. } => {
                 inner.state = State::Asked { failures: 0 };
+                self.herald.tell(&self.remote, Condition::Answering);
                 tracing::info!(remote.name = &*self.remote, "an upstream answers again");
             }
             State::RateLimited { .. } => {}
@@ -162,6 +192,7 @@ impl Circuit {
         if is_news {
             inner.suspensions += 1;
             let seconds = wait.as_secs();
+            self.herald.tell(&self.remote, Condition::Patience(seconds));
             tracing::warn!(remote.name = &*self.remote, seconds, "an upstream is not asked: it asked for patience");
         }
         self.suspensions.notify_waiters();
@@ -187,6 +218,7 @@ impl Circuit {
         let closed_for = wait.unwrap_or_default().clamp(window, FAILING_WINDOW_MAX);
         inner.state = State::Failing { failures, window, until: Instant::now() + closed_for, probe: None };
         let seconds = closed_for.as_secs();
+        self.herald.tell(&self.remote, Condition::Failing(seconds));
         tracing::warn!(remote.name = &*self.remote, failures, seconds, "an upstream is not asked: it keeps failing");
         self.suspensions.notify_waiters();
     }
@@ -253,7 +285,7 @@ mod tests {
     use super::*;
 
     fn circuit() -> Arc<Circuit> {
-        Arc::new(Circuit::new("x".into()))
+        Arc::new(Circuit::new("x".into(), Herald::new()))
     }
 
     fn fail(circuit: &Circuit, times: u32) {
@@ -368,5 +400,37 @@ mod tests {
         fail(&circuit, FAILURES_MAX);
         first.await;
         second.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_say_is_believed_where_nothing_newer_is_known_and_told_to_nobody() {
+        let herald = Herald::new();
+        let mut told_on = herald.listen();
+        let circuit = Arc::new(Circuit::new("x".into(), herald));
+        circuit.hear(&Condition::Failing(4));
+        assert_eq!(told(&circuit), Some((4, Suspension::Failing(FAILURES_MAX))));
+        circuit.hear(&Condition::Failing(3600));
+        assert_eq!(told(&circuit).map(|(seconds, _)| seconds), Some(4), "a window that runs is not made longer");
+        circuit.hear(&Condition::Answering);
+        assert_eq!(told(&circuit), None);
+        circuit.hear(&Condition::Patience(10));
+        circuit.hear(&Condition::Patience(5));
+        circuit.hear(&Condition::Answering);
+        assert_eq!(told(&circuit), Some((10, Suspension::RateLimited)), "the most patient counts");
+        circuit.hear(&Condition::Patience(u64::MAX));
+        assert_eq!(told(&circuit).map(|(seconds, _)| seconds), Some(24 * 3600), "nobody is believed for ever");
+        assert!(told_on.try_recv().is_err(), "an echo would go round among the replicas");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_are_told_when_it_is_suspended_and_when_it_answers() {
+        let herald = Herald::new();
+        let mut news = herald.listen();
+        let circuit = Arc::new(Circuit::new("x".into(), herald));
+        fail(&circuit, FAILURES_MAX);
+        circuit.note_success();
+        circuit.note_rate_limit(Duration::from_secs(9));
+        let said: Vec<_> = std::iter::from_fn(|| news.try_recv().ok()).map(|news| news.condition).collect();
+        assert_eq!(said, [Condition::Failing(3), Condition::Answering, Condition::Patience(9)]);
     }
 }

@@ -124,3 +124,6 @@ pub(crate) const CALLER_IDLE_MAX: Duration = Duration::from_mins(5);
 
 /// How often unused accounts of callers are looked for: one is out of memory this long after its time at the latest.
 pub(crate) const CALLER_SWEEP_INTERVAL: Duration = Duration::from_mins(1);
+
+/// News of remotes that wait for a listener that is slow. Beyond, the oldest are gone; the next ones say the same better.
+pub(crate) const NEWS_WAITING_MAX: usize = 256;

@@ -11,6 +11,7 @@ use crate::config::{ConfigError, Mirror, REQUESTS_MAX_DEFAULT, UpstreamConfig};
 use crate::history::RedactedUrl;
 use crate::limits::MIRRORS_MAX;
 use crate::mirrors::Place;
+use crate::news::Herald;
 use crate::reach::{Reach, TrustedHost};
 use crate::remote::{Identity, Remote};
 use crate::remotes::trusted_hosts;
@@ -84,7 +85,8 @@ fn remote(itself: &Remote, url: &Url, has_prefix: bool, trusted: Vec<TrustedHost
         callers: None,
         requests_max: REQUESTS_MAX_DEFAULT,
     };
-    Ok(Remote::new(identity, itself.shared_connections()))
+    // Nobody else knows it by this name.
+    Ok(Remote::new(identity, itself.shared_connections(), Herald::new()))
 }
 
 /// What stands before the names of repositories at `url`.

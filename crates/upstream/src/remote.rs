@@ -16,6 +16,7 @@ use crate::config::Timeouts;
 use crate::connections::Connections;
 use crate::error::Suspension;
 use crate::mirrors::Place;
+use crate::news::{Condition, Herald};
 use crate::rate_limit::RateLimit;
 use crate::reach::Reach;
 use crate::token_cache::TokenCache;
@@ -49,6 +50,8 @@ pub struct Remote {
     wanted: Arc<Mutex<Wanted>>,
     rate_limit: Mutex<Option<RateLimit>>,
     circuit: Arc<Circuit>,
+    /// Tells others what is left of its budget; nobody, in a view.
+    herald: Herald,
     turns: Arc<Turns>,
     /// Set once, when all remotes are there. Two that mirror each other keep each other in memory, which is where listed
     /// remotes stay anyway.
@@ -89,10 +92,11 @@ pub struct RemoteState {
 }
 
 impl Remote {
-    pub(crate) fn new(identity: Identity, connections: Arc<Connections>) -> Self {
+    pub(crate) fn new(identity: Identity, connections: Arc<Connections>, herald: Herald) -> Self {
         let Identity { name, origin, is_docker_hub, reach, account, has_certificate, callers, requests_max } = identity;
         let (tokens, wanted, rate_limit) = (TokenCache::default(), Arc::default(), Mutex::default());
-        let (circuit, turns) = (Arc::new(Circuit::new(Arc::clone(&name))), Arc::new(Turns::new(requests_max)));
+        let circuit = Arc::new(Circuit::new(Arc::clone(&name), herald.clone()));
+        let turns = Arc::new(Turns::new(requests_max));
         Self {
             name,
             origin,
@@ -108,6 +112,7 @@ impl Remote {
             wanted,
             rate_limit,
             circuit,
+            herald,
             turns,
             mirrors: OnceLock::new(),
         }
@@ -132,6 +137,7 @@ impl Remote {
             wanted: Arc::clone(&self.wanted),
             rate_limit: Mutex::default(),
             circuit: Arc::new(Circuit::of_account(&self.circuit)),
+            herald: Herald::new(),
             turns: Arc::clone(&self.turns),
             // None: a mirror does not know who may pull what.
             mirrors: OnceLock::new(),
@@ -220,7 +226,16 @@ impl Remote {
     /// Notes what an answer of the remote itself says of its budget.
     pub(crate) fn note_rate_limit(&self, headers: &HeaderMap) {
         if let Some(told) = RateLimit::read(headers) {
+            self.herald.tell(&self.name, Condition::budget(&told));
             *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        }
+    }
+
+    /// Takes somebody's word for how the remote is.
+    pub(crate) fn hear(&self, condition: &Condition) {
+        match condition.rate_limit() {
+            Some(told) => *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(told),
+            None => self.circuit.hear(condition),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use entrepot_oci::RepositoryName;
+use tokio::sync::broadcast;
 use url::{Host, Url};
 
 use crate::account::{Account, is_same_account};
@@ -12,6 +13,7 @@ use crate::config::{ConfigError, Hosts, REQUESTS_MAX_DEFAULT, RemotesConfig, Ups
 use crate::connections::{Connections, Foundation};
 use crate::limits::UNLISTED_REMOTES_MAX;
 use crate::mirror_places::places;
+use crate::news::{Herald, News};
 use crate::reach::{Reach, TrustedHost};
 use crate::remote::{DOCKER_HUB, HUB_LIBRARY, Identity, Remote, origin};
 
@@ -24,6 +26,7 @@ pub struct Remotes {
     asked_as_caller: Vec<Arc<Remote>>,
     unlisted: Mutex<Unlisted>,
     connections: Arc<Connections>,
+    herald: Herald,
 }
 
 /// The remotes of hosts that clients named, bounded: names cannot grow memory.
@@ -62,11 +65,13 @@ impl Remotes {
         let RemotesConfig { hosts, upstreams, timeouts, resolve_overrides } = config;
         let foundation = Foundation::new(timeouts, resolve_overrides);
         let connections = Arc::new(foundation.common()?);
+        let herald = Herald::new();
         let mut listed = HashMap::new();
         let mut by_origin: HashMap<String, (Arc<Remote>, &UpstreamConfig)> = HashMap::new();
         for upstream in &upstreams {
             let own = foundation.own(upstream)?.map(Arc::new);
-            let remote = Arc::new(Remote::new(identity(upstream)?, own.unwrap_or_else(|| Arc::clone(&connections))));
+            let connections = own.unwrap_or_else(|| Arc::clone(&connections));
+            let remote = Arc::new(Remote::new(identity(upstream)?, connections, herald.clone()));
             for name in names(upstream, &remote) {
                 check_name(&name)?;
                 if listed.insert(name.clone(), Arc::clone(&remote)).is_some() {
@@ -94,7 +99,7 @@ impl Remotes {
         }
         let asked_as_caller = upstreams.iter().map(|upstream| &listed[&upstream.name]);
         let asked_as_caller = asked_as_caller.filter(|remote| remote.is_asked_as_caller()).cloned().collect();
-        Ok(Self { hosts, listed, asked_as_caller, unlisted: Mutex::default(), connections })
+        Ok(Self { hosts, listed, asked_as_caller, unlisted: Mutex::default(), connections, herald })
     }
 
     /// The remote that `host`, the component behind `proxy/` in a path, stands for.
@@ -122,11 +127,23 @@ impl Remotes {
                 callers: None,
                 requests_max: REQUESTS_MAX_DEFAULT,
             };
-            Arc::new(Remote::new(identity, Arc::clone(&self.connections)))
+            Arc::new(Remote::new(identity, Arc::clone(&self.connections), self.herald.clone()))
         };
         // Every change is whole before the next: a panic elsewhere leaves nothing half-written.
         let mut unlisted = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(unlisted.get(host, make))
+    }
+
+    /// What becomes known of the remotes from now on, by asking them. Whoever is slow to listen misses the oldest.
+    pub fn news(&self) -> broadcast::Receiver<News> {
+        self.herald.listen()
+    }
+
+    /// Takes somebody's word for how a remote is. Nothing happens when it may not be asked here, or is not known by that name.
+    pub fn hear(&self, news: &News) {
+        if let Ok(remote) = self.resolve(&news.remote) {
+            remote.hear(&news.condition);
+        }
     }
 
     /// The remote of an authority as people write it before a repository: `ghcr.io`, `Registry.corp:5000`.

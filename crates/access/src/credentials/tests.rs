@@ -89,6 +89,24 @@ async fn a_use_is_written_later_and_waits_while_the_store_does_not_answer() {
     assert!(stored(&install).waiting().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_another_replica_revokes_is_forgotten_when_it_says_so() {
+    let install = Install::new().await;
+    let other = StoredCredentials::new(install.store.clone(), install.clock.clone());
+    let (id, token) = install.create(robot("ci")).await;
+    let text = CredentialText::parse(&token).unwrap();
+    other.verify(&text).await.unwrap();
+    let listening = other.keep_listening();
+    tokio::pin!(listening);
+    assert!(futures_util::poll!(&mut listening).is_pending());
+    assert!(stored(&install).revoke(&id).await.unwrap());
+    // No time has passed, in which it would have been looked up again.
+    other.verify(&text).await.unwrap();
+    assert!(futures_util::poll!(&mut listening).is_pending());
+    let refused = other.verify(&text).await;
+    assert!(matches!(refused, Err(Refusal::InvalidToken(TokenFault::Unknown))), "{refused:?}");
+}
+
 #[test]
 fn uses_that_wait_are_limited() {
     let mut waiting = HashMap::new();

@@ -2,15 +2,18 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use entrepot_metadata::{
-    BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, ManifestPush, ManifestRow,
-    MetadataStore, MissingOr, Page, Pin, ProtectedTags, PushOutcome, SigningKeyRow, TagRow, Timestamp, Totals,
-    UploadId, UploadRow, Use,
+    Announcement, BlobLink, CredentialRow, Deletion, Entry, EntryKey, Error, Evicted, Eviction, Forgotten, Lease,
+    LeaseClaim, LeaseOutcome, ManifestPush, ManifestRow, MetadataStore, MissingOr, Page, Pin, ProtectedTags,
+    PushOutcome, SigningKeyRow, TagRow, Timestamp, Totals, UploadClaim, UploadId, UploadProgress, UploadRow,
+    UploadState, Use,
 };
 use entrepot_metadata_sqlite::SqliteStore;
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
+use futures_core::stream::BoxStream;
 
 #[derive(Debug)]
 pub(crate) struct TestStore {
@@ -133,11 +136,34 @@ impl MetadataStore for TestStore {
         not_asked()
     }
 
-    async fn delete_upload(&self, _: &UploadId) -> Result<bool, Error> {
+    async fn delete_upload(&self, _: &UploadId, _: Option<&str>) -> Result<bool, Error> {
         not_asked()
     }
 
-    async fn finish_upload(&self, _: &UploadId, _: &RepositoryName, _: &BlobLink, _: Timestamp) -> Result<(), Error> {
+    async fn finish_upload(
+        &self,
+        _: &UploadId,
+        _: Option<&str>,
+        _: &RepositoryName,
+        _: &BlobLink,
+        _: Timestamp,
+    ) -> Result<bool, Error> {
+        not_asked()
+    }
+
+    async fn upload_progress(&self, _: &UploadId) -> Result<Option<UploadProgress>, Error> {
+        not_asked()
+    }
+
+    async fn claim_upload(&self, _: &UploadId, _: &str, _: Duration) -> Result<Option<UploadClaim>, Error> {
+        not_asked()
+    }
+
+    async fn renew_upload(&self, _: &UploadId, _: &str, _: Duration) -> Result<bool, Error> {
+        not_asked()
+    }
+
+    async fn release_upload(&self, _: &UploadId, _: &str, _: Option<UploadState>, _: Timestamp) -> Result<bool, Error> {
         not_asked()
     }
 
@@ -229,6 +255,49 @@ impl MetadataStore for TestStore {
     async fn delete_signing_key(&self, id: &str) -> Result<bool, Error> {
         self.answer()?;
         self.inner.delete_signing_key(id).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    async fn claim_lease(&self, claim: &LeaseClaim, lasts: Duration) -> Result<LeaseOutcome, Error> {
+        self.answer()?;
+        self.inner.claim_lease(claim, lasts).await
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<bool, Error> {
+        self.answer()?;
+        self.inner.release_lease(name, holder).await
+    }
+
+    async fn lease(&self, name: &str) -> Result<Option<Lease>, Error> {
+        self.answer()?;
+        self.inner.lease(name).await
+    }
+
+    async fn announce(&self, topic: &str, text: &str) -> Result<(), Error> {
+        self.answer()?;
+        self.inner.announce(topic, text).await
+    }
+
+    fn announcements(&self) -> BoxStream<'static, Announcement> {
+        self.inner.announcements()
+    }
+
+    async fn set_note(&self, key: &str, value: &str, lasts: Duration) -> Result<(), Error> {
+        self.answer()?;
+        self.inner.set_note(key, value, lasts).await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>, Error> {
+        self.answer()?;
+        self.inner.note(key).await
+    }
+
+    async fn notes(&self, prefix: &str, limit: usize) -> Result<Vec<(String, String)>, Error> {
+        self.answer()?;
+        self.inner.notes(prefix, limit).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

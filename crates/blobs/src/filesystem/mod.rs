@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest};
 
-use self::staging::{StagedFile, Staging};
+pub use self::staging::{StagedFile, Staging};
 use self::tree::Tree;
 use crate::blocking::DroppedThere;
 use crate::content::rehash;

@@ -27,7 +27,7 @@ use crate::{Content as _, Error, LocalFile, StageId, Staged};
 /// The level between keeps ingests out of each other's way: a folder admits one change at a time. Nothing here is
 /// synced but the bytes of a file that is about to be published; what a loss of power takes was not yet a blob.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub struct Staging {
     folder: PathBuf,
     /// One per shard, held while the name of a stage changes its file.
     locks: Arc<[Mutex<()>]>,
@@ -38,13 +38,13 @@ const SHARDS: usize = 256;
 
 impl Staging {
     /// The folder of staged files in `folder`, which is created when it is missing.
-    pub(super) fn open(folder: PathBuf) -> Result<Self, Error> {
+    pub fn open(folder: PathBuf) -> Result<Self, Error> {
         disk::create_folder_durably(&folder)?;
         Ok(Self { folder, locks: (0..SHARDS).map(|_| Mutex::default()).collect() })
     }
 
     /// Starts an empty file in place of whatever has the id.
-    pub(super) fn create(&self, stage: &StageId) -> Result<StagedFile, Error> {
+    pub fn create(&self, stage: &StageId) -> Result<StagedFile, Error> {
         let shard = shard_of(stage);
         let path = self.path(stage);
         let _guard = lock(&self.locks, shard);
@@ -78,20 +78,20 @@ impl Staging {
     }
 
     /// Opens the file of a stage, or `None` when there is none.
-    pub(super) fn open_stage(&self, stage: &StageId) -> Result<Option<StagedFile>, Error> {
+    pub fn open_stage(&self, stage: &StageId) -> Result<Option<StagedFile>, Error> {
         let path = self.path(stage);
         let file = disk::open_file(&path)?;
         Ok(file.map(|file| self.staged_file(stage, LocalFile::new(file, path))))
     }
 
     /// Removes a stage; `false` when there is none.
-    pub(super) fn remove(&self, stage: &StageId) -> Result<bool, Error> {
+    pub fn remove(&self, stage: &StageId) -> Result<bool, Error> {
         let _guard = lock(&self.locks, shard_of(stage));
         disk::remove_file(&self.path(stage))
     }
 
     /// Every stage. What is not named as a stage is somebody else's, and left alone.
-    pub(super) fn list(&self) -> Result<Vec<Staged>, Error> {
+    pub fn list(&self) -> Result<Vec<Staged>, Error> {
         let mut staged = Vec::new();
         for shard in entries(&self.folder)? {
             if !shard.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -151,7 +151,7 @@ fn lock(locks: &[Mutex<()>], shard: usize) -> MutexGuard<'_, ()> {
 /// removed only while it is known, under the lock of the shard, to be still this file's: otherwise a commit could
 /// publish, and a destructor could remove, the bytes of somebody else.
 #[derive(Debug)]
-pub(super) struct StagedFile {
+pub struct StagedFile {
     stage: StageId,
     local: Arc<LocalFile>,
     locks: Arc<[Mutex<()>]>,
@@ -162,16 +162,18 @@ pub(super) struct StagedFile {
 }
 
 impl StagedFile {
-    pub(super) const fn stage(&self) -> &StageId {
+    /// The stage that it is.
+    pub const fn stage(&self) -> &StageId {
         &self.stage
     }
 
-    pub(super) const fn local(&self) -> &Arc<LocalFile> {
+    /// The file, to be read.
+    pub const fn local(&self) -> &Arc<LocalFile> {
         &self.local
     }
 
     /// Writes `frames` behind the first `offset` bytes.
-    pub(super) fn append(&self, offset: u64, frames: &[Bytes]) -> Result<(), Error> {
+    pub fn append(&self, offset: u64, frames: &[Bytes]) -> Result<(), Error> {
         let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
         let end = write_all_at(self.local.file(), &mut slices, offset)
             .map_err(|error| Error::io("write to", self.local.path(), error))?;
@@ -191,13 +193,13 @@ impl StagedFile {
     }
 
     /// The size in bytes and when the file was last written.
-    pub(super) fn measure(&self) -> Result<(u64, SystemTime), Error> {
+    pub fn measure(&self) -> Result<(u64, SystemTime), Error> {
         let measured = self.local.file().metadata().and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
         measured.map_err(|error| Error::io("look at", self.local.path(), error))
     }
 
     /// Cuts what a failed write left behind the first `size` bytes and returns when the file was last written.
-    pub(super) fn settle(&self, size: u64) -> Result<SystemTime, Error> {
+    pub fn settle(&self, size: u64) -> Result<SystemTime, Error> {
         let (length, modified) = self.measure()?;
         if length == size {
             return Ok(modified);
@@ -231,7 +233,7 @@ impl StagedFile {
     }
 
     /// Refuses to go on with a file whose stage was discarded or begun anew.
-    pub(super) fn ensure_held(&self) -> Result<(), Error> {
+    pub fn ensure_held(&self) -> Result<(), Error> {
         if self.has_its_name()? { Ok(()) } else { Err(Error::Discarded { stage: self.stage.clone() }) }
     }
 
@@ -245,7 +247,7 @@ impl StagedFile {
     }
 
     /// Removes the name of the stage, when it is still this file's.
-    pub(super) fn remove(&self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), Error> {
         if self.is_renamed.load(Ordering::Relaxed) {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use entrepot_oci::Algorithm;
 use futures_util::stream;
 
 use super::*;

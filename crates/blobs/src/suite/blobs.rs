@@ -110,6 +110,28 @@ pub async fn ranges_are_exact(store: &dyn BlobStore) {
     }
 }
 
+/// What is known beforehand is verified as strictly, and is no promise.
+pub async fn content_of_a_known_digest_is_a_blob(store: &dyn BlobStore) {
+    let (bytes, said) = (content("known", 3_000_000), sha256(b"what was said"));
+    for (name, known, expected, is_right) in [
+        ("known-wrong", said.clone(), said.clone(), false),
+        ("known-other", said.clone(), sha256(&bytes), true),
+        ("known-right", sha256(&bytes), sha256(&bytes), true),
+        ("known-again", sha256(&bytes), sha256(&bytes), true),
+    ] {
+        let mut ingest = store.begin_known(&stage(name), &known).await.unwrap();
+        ingest.absorb(frames(&bytes, 100_000), u64::MAX).await.unwrap();
+        assert_eq!(ingest.commit(&expected).await.is_ok(), is_right, "{name}");
+        assert_absent(store, &said).await;
+        assert_eq!(staged_size(store, name).await, None);
+        if is_right {
+            assert_eq!(read(store, &expected).await, bytes);
+        } else {
+            assert_absent(store, &sha256(&bytes)).await;
+        }
+    }
+}
+
 /// Deletion is seen at once, and a deleted blob can come back.
 pub async fn deleted_blobs_are_absent(store: &dyn BlobStore) {
     let bytes = content("deleted", 1000);

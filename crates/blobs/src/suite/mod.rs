@@ -70,6 +70,8 @@ macro_rules! blob_store_suite {
             a_blob_from_memory_is_adopted
             a_blob_from_files_is_adopted
             a_corrupt_blob_is_not_adopted
+            what_was_parked_can_be_written_down_where_the_store_is_shared
+            content_of_a_known_digest_is_a_blob
             what_is_put_is_a_blob
             other_content_than_was_said_is_not_whole
             what_is_here_can_be_put_again

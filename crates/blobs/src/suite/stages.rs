@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use super::{
     assert_absent, channel, collect, content, frames, read, sha256, soon, spawn, stage, staged, staged_size, stored,
 };
-use crate::{AbsorbError, BlobStore, CommitError, Error, WAITING_BYTES_MAX};
+use crate::{AbsorbError, BlobStore, CommitError, Error, Parked, WAITING_BYTES_MAX};
 
 /// An upload in several requests: parked between them.
 pub async fn a_parked_stage_is_taken_up_again(store: &dyn BlobStore) {
@@ -26,6 +26,21 @@ pub async fn a_parked_stage_is_taken_up_again(store: &dyn BlobStore) {
     assert_eq!(ingest.commit(&digest).await.unwrap(), 600_000);
     assert_eq!(read(store, &digest).await, bytes);
     assert!(store.resume(&stage("parked"), Algorithm::Sha256, None).await.unwrap().is_none());
+}
+
+/// Where several processes use the same bytes, a row of a database is all that another needs. Elsewhere nothing is worth a row.
+pub async fn what_was_parked_can_be_written_down_where_the_store_is_shared(store: &dyn BlobStore) {
+    let bytes = content("written down", 600_000);
+    let digest = sha256(&bytes);
+    let parked = staged(store, "written-down", &bytes.slice(..200_000)).await.park().await.unwrap();
+    let row = parked.encode();
+    assert_eq!(row.is_some(), store.is_shared());
+    let parked = row.map_or(parked, |row| Parked::decode(&row).unwrap());
+    assert_eq!((parked.offset(), parked.stage()), (200_000, &stage("written-down")));
+    let mut ingest = store.resume(&stage("written-down"), Algorithm::Sha256, Some(parked)).await.unwrap().unwrap();
+    ingest.absorb(frames(&bytes.slice(200_000..), 7000), u64::MAX).await.unwrap();
+    assert_eq!(ingest.commit(&digest).await.unwrap(), 600_000);
+    assert_eq!(read(store, &digest).await, bytes);
 }
 
 /// After a restart there is nothing but the staged bytes; also nothing at all may have been staged.

@@ -1,7 +1,7 @@
 //! The administration API, as the commands ask it: over the server's socket when one runs, over the network when one is named, and in
 //! this process otherwise.
 //!
-//! A server that runs answers at the socket in its `registry_storage`, and there whoever may open it is the operator. Where nobody
+//! A server that runs answers at the socket in its `registry_storage` (with object storage in its `temporary_registry_storage`), and there whoever may open it is the operator. Where nobody
 //! answers, the lock of the storage folders decides: a command that gets it puts the same router together that a server has, gives it
 //! the request without a socket, and lets go of everything when it is done.
 
@@ -185,7 +185,7 @@ impl Api {
         if let Some(url) = server {
             return Self::named(url, configuration.token.as_ref());
         }
-        let folder = &configuration.registry_storage;
+        let (_, folder) = configuration.process_folder();
         let path = socket::path(folder);
         match socket::connect(folder).await {
             Ok(_) => {
@@ -391,4 +391,28 @@ fn next_page(headers: &HeaderMap) -> Option<String> {
         rest.split_once('>').map(|(target, _)| target)
     })?;
     next.split_once(PREFIX).map(|(_, path)| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Surroundings;
+    use crate::socket::OperatorSocket;
+
+    #[tokio::test]
+    async fn the_server_of_buckets_is_found_in_the_temporary_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "registry_storage = \"s3://bucket/a\"\ntemporary_registry_storage = \"tmp\"\n\
+                    metadata.url = \"postgres://u@localhost/d\"\n";
+        std::fs::write(folder.path().join("configuration.toml"), text).unwrap();
+        let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
+        let configuration = Configuration::load(None, &surroundings).unwrap();
+        let (_, process_folder) = configuration.process_folder();
+        std::fs::create_dir(process_folder).unwrap();
+        let _bound = OperatorSocket::bind(process_folder).unwrap();
+        match Api::open(&configuration, None).await.unwrap() {
+            Api::Socket { path, .. } => assert_eq!(path, folder.path().join("tmp/entrepot.socket")),
+            other => panic!("{other:?}"),
+        }
+    }
 }

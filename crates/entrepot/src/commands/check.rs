@@ -3,6 +3,7 @@
 use entrepot_access::Users;
 
 use super::folders;
+use super::trials;
 use super::upstreams;
 use super::{CommandError, Outcome, Screen};
 use crate::config::{Configuration, users_text};
@@ -53,6 +54,7 @@ pub(super) async fn check(
         text: warning.text,
     }));
     if !is_offline {
+        findings.extend(trials::tried(trials::trials(configuration)).await);
         findings.extend(upstreams::check(configuration).await);
     }
     let width = findings.iter().map(|finding| finding.subject.chars().count()).max().unwrap_or(0);

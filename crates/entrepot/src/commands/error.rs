@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::api::ApiError;
+use super::migrate::MigrateError;
 use super::users::UserError;
 use crate::serve::ServeError;
 
@@ -19,6 +20,9 @@ pub enum CommandError {
     /// A user cannot be changed as it was told.
     #[error(transparent)]
     User(#[from] UserError),
+    /// Metadata cannot be moved.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
     /// What the command has to tell cannot be written.
     #[error("cannot write what there is to tell")]
     Write(#[from] io::Error),

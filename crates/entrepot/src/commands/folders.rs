@@ -33,38 +33,52 @@ enum Unusable {
     Full { path: PathBuf },
 }
 
-/// The three folders.
+/// The folders among the three, and that of the read cache.
 pub(super) fn check(configuration: &Configuration) -> Vec<Finding> {
+    let temporary = configuration.temporary_registry_storage.as_path();
+    let read_cache = configuration.storage.read_cache.as_ref().map(|cache| cache.folder.as_path());
     let folders = [
-        ("registry_storage", &configuration.registry_storage),
-        ("temporary_registry_storage", &configuration.temporary_registry_storage),
-        ("proxy_storage", &configuration.proxy_storage),
+        ("registry_storage", configuration.registry_storage.folder()),
+        ("temporary_registry_storage", Some(temporary)),
+        ("proxy_storage", configuration.proxy_storage.folder()),
+        ("storage.read_cache.folder", read_cache),
     ];
-    let looked_at = folders.map(|(key, folder)| (key, folder, look_at(folder)));
-    let mut findings: Vec<_> = looked_at.iter().map(|(key, folder, usable)| told(key, folder, usable)).collect();
-    let [(_, _, own), (key, _, temporary), (_, _, cache)] = &looked_at;
-    if let (Ok(own), Ok(temporary), Ok(cache)) = (own, temporary, cache) {
-        let is_elsewhere = temporary.device != own.device || temporary.device != cache.device;
-        findings.extend(is_elsewhere.then(|| {
-            Finding {
+    let looked_at = folders.map(|(key, folder)| (key, folder, folder.map(look_at)));
+    let present = looked_at.iter().filter_map(|(key, folder, usable)| Some((*key, (*folder)?, usable.as_ref()?)));
+    let mut findings: Vec<_> = present.map(|(key, folder, usable)| told(key, folder, usable)).collect();
+    let [own, temporary, cache, read_cache] =
+        looked_at.each_ref().map(|(_, _, usable)| usable.as_ref().and_then(|usable| usable.as_ref().ok()));
+    if let Some(temporary) = temporary {
+        let is_elsewhere = |store: Option<&Usable>| store.is_some_and(|store| store.device != temporary.device);
+        if is_elsewhere(own) || is_elsewhere(cache) {
+            findings.push(Finding {
                 verdict: Verdict::Note,
-                subject: (*key).to_owned(),
-                text: "not on the file system of the other two folders: what is finished is copied instead of moved"
+                subject: "temporary_registry_storage".to_owned(),
+                text: "not on the file system of the storage folders: what is finished is copied instead of moved"
                     .to_owned(),
-            }
-        }));
+            });
+        }
     }
-    if let (Ok(cache), Some(size_max)) = (cache, configuration.proxy.settings.cache.size_max)
-        && size_max > cache.total
-    {
-        let (limit, total) = (amounts::size(size_max), amounts::size(cache.total));
-        findings.push(Finding {
-            verdict: Verdict::Note,
-            subject: "proxy.size_max".to_owned(),
-            text: format!("{limit} are more than the {total} of the file system: it is full before room is made"),
-        });
-    }
+    let limits = [
+        ("proxy.size_max", cache, configuration.proxy.settings.cache.size_max),
+        (
+            "storage.read_cache.size_max",
+            read_cache,
+            configuration.storage.read_cache.as_ref().map(|cache| cache.size_max),
+        ),
+    ];
+    findings.extend(limits.into_iter().filter_map(|(key, usable, limit)| too_large(key, usable?, limit?)));
     findings
+}
+
+/// A limit that is never reached, because the disk is full before.
+fn too_large(key: &str, usable: &Usable, limit: u64) -> Option<Finding> {
+    let (shown, total) = (amounts::size(limit), amounts::size(usable.total));
+    (limit > usable.total).then(|| Finding {
+        verdict: Verdict::Note,
+        subject: key.to_owned(),
+        text: format!("{shown} are more than the {total} of the file system: it is full before room is made"),
+    })
 }
 
 fn told(key: &str, folder: &Path, usable: &Result<Usable, Unusable>) -> Finding {

@@ -10,9 +10,11 @@ mod error;
 mod fields;
 mod folders;
 mod limits;
+mod migrate;
 mod password;
 mod table;
 mod tokens;
+mod trials;
 mod upstreams;
 mod users;
 mod users_file;
@@ -26,6 +28,7 @@ use serde_json::{Value, json};
 
 pub use self::api::ApiError;
 pub use self::error::CommandError;
+pub use self::migrate::MigrateError;
 pub use self::password::PromptError;
 pub use self::users::UserError;
 pub use self::users_file::UsersFileError;
@@ -65,6 +68,7 @@ pub async fn run(
         // It has a function of its own: it needs no screen, and ends with its server.
         Command::Serve => Ok(crate::serve(configuration).await.map(|()| Outcome::Well)?),
         Command::Check { offline } => check::check(configuration, *offline, screen).await,
+        Command::MigrateMetadata(arguments) => migrate::migrate(configuration, arguments, screen).await,
         Command::ClientConfig(arguments) => client_config::client_config(configuration, arguments, screen),
         Command::Explain(one) => explain(configuration, one, screen).await,
         Command::Refresh(one) => refresh(configuration, one, screen).await,

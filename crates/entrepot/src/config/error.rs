@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use entrepot_registry::PatternError;
 
+use super::storage::ObjectUrl;
+
 /// Why there is no configuration to start with.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
@@ -171,14 +173,6 @@ pub enum ProblemKind {
         /// What may be written.
         allowed: &'static str,
     },
-    /// Something that is planned.
-    #[error("is {found}, which this version does not support yet; allowed: {allowed}")]
-    NotYet {
-        /// The value.
-        found: String,
-        /// What may be written.
-        allowed: &'static str,
-    },
     /// Other machines could reach the server and nothing says what they may do.
     #[error(
         "is {found}, and nothing says who may do what there\n\
@@ -230,9 +224,9 @@ pub enum ProblemKind {
         /// The names differ, and all of them mean Docker Hub.
         is_docker_hub: bool,
     },
-    /// More than one kind of password.
-    #[error("is written beside `{other}`: one kind of password is enough")]
-    SeveralPasswords {
+    /// One thing in two ways.
+    #[error("is written beside `{other}`: one of the two is enough")]
+    OneIsEnough {
         /// The other key.
         other: &'static str,
     },
@@ -247,6 +241,95 @@ pub enum ProblemKind {
     Needs {
         /// The other key.
         other: &'static str,
+    },
+    /// A key that means nothing without one of several others.
+    #[error("needs one of {} beside it", quoted(others))]
+    NeedsOneOf {
+        /// The other keys.
+        others: &'static [&'static str],
+    },
+    /// What is written is for stores of objects, and there is none.
+    #[error(
+        "is for object storage, and `registry_storage` and `proxy_storage` are folders: leave it out, or write s3://… there"
+    )]
+    WithoutObjectStorage,
+    /// A URL of an object store that leads nowhere in particular.
+    #[error("is {found}, which {fault}; allowed: {allowed}")]
+    NotAnObjectUrl {
+        /// The value.
+        found: String,
+        /// What is wrong with it.
+        fault: &'static str,
+        /// What may be written.
+        allowed: &'static str,
+    },
+    /// Two kinds of storage in one place of a bucket.
+    #[error(
+        "is {url}, and `{other}` is {other_url}: neither may be the other or inside it; give each a prefix of its own"
+    )]
+    SameObjects {
+        /// What is written.
+        url: Box<ObjectUrl>,
+        /// The other key.
+        other: &'static str,
+        /// What is written there.
+        other_url: Box<ObjectUrl>,
+    },
+    /// There is no folder for SQLite.
+    #[error(
+        "is {url}, where no SQLite database can lie: the metadata has to be somewhere; write [metadata] with url = \"postgres://…\""
+    )]
+    MetadataNowhere {
+        /// The store.
+        url: ObjectUrl,
+    },
+    /// The read cache shares a folder with something that is not its own.
+    #[error("is {}, and `{other}` is {}: the cache needs a folder of its own, for it deletes what is in it", folder.display(), other_folder.display())]
+    ReadCacheElsewhere {
+        /// The folder of the cache.
+        folder: PathBuf,
+        /// The other key.
+        other: &'static str,
+        /// The folder there.
+        other_folder: PathBuf,
+    },
+    /// Rules that nobody asks.
+    #[error("is written, and `storage.redirect.mode` is {mode:?}: rules are asked with mode = \"rules\" alone")]
+    RulesNotAsked {
+        /// The mode that holds.
+        mode: &'static str,
+    },
+    /// A certificate to verify a server by that is not verified.
+    #[error(
+        "is written beside sslmode={mode} in `metadata.url`, with which no certificate is verified: write sslmode=verify-full"
+    )]
+    CertificateNotVerified {
+        /// The mode in the URL.
+        mode: &'static str,
+    },
+    /// Replicas that have nothing in common.
+    #[error("needs metadata that replicas share: write [metadata] with url = \"postgres://…\"")]
+    ReplicaWithoutPostgres,
+    /// Other replicas cannot connect to "every address".
+    #[error(
+        "is {listen}, which is no address that other replicas can connect to: write `replica.address`, or set the environment \
+         variable {variable} to this replica's URL or address"
+    )]
+    ReplicaAddressMissing {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// The environment variable that would be read.
+        variable: String,
+    },
+    /// The environment variable holds something else.
+    #[error("names the environment variable {name}, which is {found}; allowed in it: {allowed}")]
+    VariableNotAnAddress {
+        /// The name of the variable.
+        name: String,
+        /// Its value.
+        found: String,
+        /// What may be in it.
+        allowed: &'static str,
     },
     /// A user name without a password.
     #[error("needs a password: write password, password_file or password_env")]
@@ -266,9 +349,9 @@ pub enum ProblemKind {
         #[source]
         source: io::Error,
     },
-    /// The file with the password holds no password.
+    /// The file with the secret holds no secret.
     #[error("names the file {}, which is empty, larger than {limit} bytes, or has more than one line", path.display())]
-    FileNotAPassword {
+    FileNotASecret {
         /// The file.
         path: PathBuf,
         /// The limit in bytes.
@@ -281,6 +364,14 @@ pub enum ProblemKind {
         path: PathBuf,
         /// What it should hold.
         wanted: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The file does not hold what it should.
+    #[error("names the file {}, which holds no object of JSON or is larger than {limit} bytes", path.display())]
+    FileNotJson {
+        /// The file.
+        path: PathBuf,
         /// The limit in bytes.
         limit: u64,
     },
@@ -373,6 +464,11 @@ pub enum ProblemKind {
     /// An exception that makes none.
     #[error("says nothing: write at least one of fresh_for, stale_for and on_upstream_404")]
     FreshnessSaysNothing,
+}
+
+fn quoted(names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 fn there_are(names: &[String]) -> String {

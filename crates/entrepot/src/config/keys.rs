@@ -1,8 +1,10 @@
 //! Every key of the configuration: one table, from which errors, the check for unknown keys and the documentation come.
 
 mod access;
+mod metadata;
 mod proxy;
 mod server;
+mod storage;
 mod upstream;
 
 /// How a value is written in TOML.
@@ -53,6 +55,47 @@ pub(crate) const TABLES: &[Table] = &[
         path: "",
         is_list: false,
         meaning: "Where things are stored. These three keys are a complete configuration.",
+    },
+    Table {
+        path: "storage",
+        is_list: false,
+        meaning: "What is to be known about object storage: `registry_storage = \"s3://bucket/registry\"` and the like.",
+    },
+    Table {
+        path: "storage.s3",
+        is_list: false,
+        meaning: "S3 and what is compatible with it, for `s3://`. Without this table: AWS in us-east-1, with what the \
+                  surroundings give as an account.",
+    },
+    Table { path: "storage.gcs", is_list: false, meaning: "Google Cloud Storage, for `gs://`." },
+    Table { path: "storage.azure", is_list: false, meaning: "Azure Blob Storage, for `az://`." },
+    Table {
+        path: "storage.read_cache",
+        is_list: false,
+        meaning: "A cache of the bucket's content on the local disk, for reads. Only with object storage.",
+    },
+    Table {
+        path: "storage.redirect",
+        is_list: false,
+        meaning: "Whether clients are sent to the bucket for blobs. Only with object storage.",
+    },
+    Table {
+        path: "storage.redirect.rule",
+        is_list: true,
+        meaning: "Whether some clients are, with `mode = \"rules\"`. The rules are asked in their order; everything that a rule \
+                  names has to match, and the first one that matches decides. Where none matches, there is no redirect.",
+    },
+    Table {
+        path: "metadata",
+        is_list: false,
+        meaning: "A PostgreSQL database that keeps who has what, for any number of replicas. Without this table it is kept in an \
+                  SQLite database inside each storage folder.",
+    },
+    Table {
+        path: "replica",
+        is_list: false,
+        meaning: "How the replicas of one registry reach each other, to read what another one is just fetching. Only with \
+                  `metadata.url`. Without an internal listener a replica fetches for itself.",
     },
     Table { path: "server", is_list: false, meaning: "How clients reach the registry, and what they may cost." },
     Table {
@@ -113,16 +156,17 @@ pub(crate) const TABLES: &[Table] = &[
     Table { path: "telemetry", is_list: false, meaning: "What the operator sees." },
 ];
 
-/// Every key, group by group.
-const GROUPS: &[&[Key]] = &[STORAGE, server::KEYS, access::KEYS, proxy::KEYS, upstream::KEYS, TELEMETRY];
+/// Every key, group by group: those that most files have come first, since what is spelled wrong is looked for in this order.
+const GROUPS: &[&[Key]] =
+    &[STORAGE, server::KEYS, access::KEYS, proxy::KEYS, upstream::KEYS, TELEMETRY, storage::KEYS, metadata::KEYS];
 
 const STORAGE: &[Key] = &[
     Key {
         path: "registry_storage",
         form: Form::Text,
-        allowed: "a folder",
+        allowed: "a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
         default: "`\"storage/registry\"`",
-        meaning: "Your own images, laid out as the reference registry lays them out.",
+        meaning: "Your own images, laid out as the reference registry lays them out. A bucket needs `metadata.url`.",
         example: "\"storage/registry\"",
     },
     Key {
@@ -130,15 +174,16 @@ const STORAGE: &[Key] = &[
         form: Form::Text,
         allowed: "a folder",
         default: "`\"storage/_tmp\"`",
-        meaning: "Uploads and fetches that are not finished. Best on the file system of the other two; swept at the start.",
+        meaning: "Uploads and fetches that are not finished. Best on the file system of the other two; swept at the start. Each replica has its own.",
         example: "\"storage/_tmp\"",
     },
     Key {
         path: "proxy_storage",
         form: Form::Text,
-        allowed: "a folder",
+        allowed: "a folder, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
         default: "`\"storage/proxy\"`",
-        meaning: "The cache of other registries' images.",
+        meaning: "The cache of other registries' images. In a folder beside own images in a bucket it is that of one replica, with an \
+                  SQLite database of its own.",
         example: "\"storage/proxy\"",
     },
 ];

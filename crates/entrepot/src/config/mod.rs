@@ -15,17 +15,26 @@ mod error;
 mod issuers;
 mod keys;
 mod limits;
+mod metadata;
 mod mirrors;
+mod object_storage;
 mod pem;
+mod postgres_url;
 mod principals;
 mod proxy;
+mod read_cache;
+mod redirect;
+mod replica;
 mod report;
 mod resolve;
 mod rules;
+mod secret;
 mod server;
 mod show;
 mod show_access;
 mod show_proxy;
+mod show_storage;
+mod storage;
 mod upstream;
 mod users_file;
 pub(crate) mod value;
@@ -50,7 +59,17 @@ pub use self::documentation::documentation;
 pub use self::error::{ConfigurationError, Place, Problem, ProblemKind, Problems};
 use self::limits::CONFIGURATION_BYTES_MAX;
 pub(crate) use self::limits::PEM_BYTES_MAX;
+pub use self::metadata::{MetadataConfiguration, PostgresConfiguration};
+pub use self::object_storage::{
+    AzureConfiguration, GcsConfiguration, ObjectChecksum, S3Configuration, S3Credentials, StorageConfiguration,
+    TransferConfiguration,
+};
+pub use self::postgres_url::{PostgresHost, PostgresTls};
+pub use self::read_cache::ReadCacheConfiguration;
+pub use self::redirect::{RedirectConfiguration, RedirectMode, RedirectRule};
+pub use self::replica::{ReplicaAddress, ReplicaConfiguration};
 use self::resolve::{Resolver, resolve};
+pub use self::storage::{ObjectScheme, ObjectUrl, StorageLocation};
 pub(crate) use self::upstream::DOCKER_HUB;
 pub(crate) use self::users_file::users_text;
 pub use self::warnings::Warning;
@@ -67,12 +86,18 @@ pub const TOKEN_VARIABLE: &str = "ENTREPOT_TOKEN";
 pub struct Configuration {
     /// Where it was read from.
     pub source: Source,
-    /// The folder of the own images, absolute.
-    pub registry_storage: PathBuf,
+    /// Where the own images are.
+    pub registry_storage: StorageLocation,
     /// The folder of what is not finished, absolute.
     pub temporary_registry_storage: PathBuf,
-    /// The folder of the cache, absolute.
-    pub proxy_storage: PathBuf,
+    /// Where the cache is.
+    pub proxy_storage: StorageLocation,
+    /// `[storage]`: what is to be known about object storage.
+    pub storage: StorageConfiguration,
+    /// `[metadata]`
+    pub metadata: MetadataConfiguration,
+    /// `[replica]`; `None`: there is no internal listener.
+    pub replica: Option<ReplicaConfiguration>,
     /// `[server]`
     pub server: ServerConfiguration,
     /// `[access]`. `None`: not written down, which means that everybody may everything, and then the listener is on a
@@ -84,6 +109,8 @@ pub struct Configuration {
     pub telemetry: TelemetryConfiguration,
     /// Not in the file: the token that commands show to a server that was named, from [`TOKEN_VARIABLE`].
     pub token: Option<SecretString>,
+    /// The keys of secrets that are in the file themselves.
+    secrets_in_file: Vec<&'static str>,
 }
 
 /// Where a configuration comes from.
@@ -276,7 +303,8 @@ impl Configuration {
         source: Source,
     ) -> Result<Self, Problems> {
         Problems::check(check::problems_in(text, file))?;
-        let mut resolver = Resolver { text, file, folder, surroundings, problems: Vec::new() };
+        let mut resolver =
+            Resolver { text, file, folder, surroundings, problems: Vec::new(), secrets_in_file: Vec::new() };
         let written = toml::Deserializer::parse(text).and_then(Written::deserialize).unwrap_or_else(|error| {
             // The check above lets through nothing that the structs refuse; if it did, this is where it would be told.
             let place = resolver.place(error.span().map_or(0, |span| span.start));

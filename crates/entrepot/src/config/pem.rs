@@ -74,7 +74,7 @@ fn pem(
 }
 
 /// The text of a file, up to one byte more than it may have.
-fn read(path: &Path) -> io::Result<String> {
+pub(crate) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(PEM_BYTES_MAX + 1).read_to_string(&mut text)?;
     Ok(text)

@@ -1,7 +1,6 @@
 //! What the server says when it starts, to whoever started it.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use super::{Configuration, Source};
 use crate::address::reachable;
@@ -33,13 +32,9 @@ Try it:
   docker push {registry}/hello-world:latest
 ",
             version = env!("CARGO_PKG_VERSION"),
-            own = shown(&self.registry_storage),
-            cache = shown(&self.proxy_storage),
-            unfinished = shown(&self.temporary_registry_storage),
+            own = self.registry_storage,
+            cache = self.proxy_storage,
+            unfinished = self.temporary_registry_storage.display(),
         )
     }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

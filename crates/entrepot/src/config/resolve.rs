@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use entrepot_access::Anonymous;
@@ -15,7 +15,7 @@ use super::server::is_local;
 use super::value::parse_duration;
 use super::written::{Text, Written, WrittenTelemetry};
 use super::{Configuration, LogFormat, LogLevel, Source, Surroundings, TOKEN_VARIABLE, TelemetryConfiguration};
-use super::{access, keys, proxy, server};
+use super::{access, keys, metadata, object_storage, proxy, replica, server, storage};
 
 /// Collects problems while values are read; a value with a problem becomes its default, and in the end nothing is started.
 pub(crate) struct Resolver<'r> {
@@ -25,6 +25,8 @@ pub(crate) struct Resolver<'r> {
     pub(crate) folder: &'r Path,
     pub(crate) surroundings: &'r Surroundings<'r>,
     pub(crate) problems: Vec<Problem>,
+    /// The keys of secrets that are in the file themselves.
+    pub(crate) secrets_in_file: Vec<&'static str>,
 }
 
 /// Everything that holds, or everything that is wrong.
@@ -36,24 +38,35 @@ pub(crate) fn resolve(
     let proxy = proxy::proxy(&mut resolver, &written.proxy);
     // Who callers are may depend on the upstreams that know their own users.
     let access = written.access.as_ref().map(|access| access::access(&mut resolver, access, &proxy.upstreams));
-    let configuration = Configuration {
+    let registry_storage =
+        storage::location(&mut resolver, "registry_storage", &written.registry_storage, "storage/registry");
+    let path = "temporary_registry_storage";
+    let temporary_registry_storage =
+        storage::folder(&mut resolver, path, &written.temporary_registry_storage, "storage/_tmp");
+    let proxy_storage = storage::location(&mut resolver, "proxy_storage", &written.proxy_storage, "storage/proxy");
+    let storage = object_storage::object_storage(&mut resolver, &written.storage, [&registry_storage, &proxy_storage]);
+    let metadata = metadata::metadata(&mut resolver, written.metadata.as_ref());
+    let has_metadata = written.metadata.is_some();
+    let replica = replica::replica(&mut resolver, written.replica.as_ref(), &metadata, has_metadata);
+    let mut configuration = Configuration {
         source,
-        registry_storage: resolver.folder("registry_storage", &written.registry_storage, "storage/registry"),
-        temporary_registry_storage: resolver.folder(
-            "temporary_registry_storage",
-            &written.temporary_registry_storage,
-            "storage/_tmp",
-        ),
-        proxy_storage: resolver.folder("proxy_storage", &written.proxy_storage, "storage/proxy"),
+        registry_storage,
+        temporary_registry_storage,
+        proxy_storage,
+        storage,
+        metadata,
+        replica,
         server: server::server(&mut resolver, &written.server),
         access,
         proxy,
         telemetry: resolver.telemetry(&written.telemetry),
         token: (resolver.surroundings.environment)(TOKEN_VARIABLE).filter(|token| !token.is_empty()).map(Into::into),
+        secrets_in_file: Vec::new(),
     };
-    resolver.check_folders(&configuration, written);
+    storage::check(&mut resolver, &configuration, written);
     resolver.check_addresses(&configuration, written);
     resolver.check_access(&configuration, written);
+    configuration.secrets_in_file = resolver.secrets_in_file;
     Problems::check(resolver.problems)?;
     Ok(configuration)
 }
@@ -137,19 +150,6 @@ impl Resolver<'_> {
         }
     }
 
-    fn folder(&mut self, path: &'static str, written: &Text, default: &str) -> PathBuf {
-        if let Some(written) = written
-            && written.get_ref().contains("://")
-        {
-            let kind = ProblemKind::NotYet { found: repeat(written.get_ref()), allowed: allowed(path) };
-            self.add(self.place(written.span().start), path, kind);
-        }
-        let parse = |text: &str| (!text.trim().is_empty()).then(|| text.to_owned());
-        let folder = self.parsed(path, written, default.to_owned(), parse);
-        // Without `.` in it, so that a path reads well in messages; `..` stays, it may lead through a link.
-        self.folder.join(folder).components().collect()
-    }
-
     fn telemetry(&mut self, written: &WrittenTelemetry) -> TelemetryConfiguration {
         let default = TelemetryConfiguration::default();
         let metrics_listen = |text: &str| match text {
@@ -165,27 +165,6 @@ impl Resolver<'_> {
                 default.metrics_listen,
                 metrics_listen,
             ),
-        }
-    }
-
-    fn check_folders(&mut self, configuration: &Configuration, written: &Written) {
-        let registry = ("registry_storage", &configuration.registry_storage, &written.registry_storage);
-        let proxy = ("proxy_storage", &configuration.proxy_storage, &written.proxy_storage);
-        let temporary = &configuration.temporary_registry_storage;
-        if registry.1 == proxy.1 {
-            let kind = ProblemKind::SameFolder { folder: proxy.1.clone(), other: registry.0 };
-            self.add(self.place_of([proxy.2, registry.2]), proxy.0, kind);
-        }
-        for (other, folder, other_written) in [registry, proxy] {
-            let kind = if folder == temporary {
-                ProblemKind::SameFolder { folder: temporary.clone(), other }
-            } else if folder.starts_with(temporary) {
-                ProblemKind::TemporaryAroundStorage { folder: temporary.clone(), other }
-            } else {
-                continue;
-            };
-            let place = self.place_of([&written.temporary_registry_storage, other_written]);
-            self.add(place, "temporary_registry_storage", kind);
         }
     }
 
@@ -218,14 +197,23 @@ impl Resolver<'_> {
         self.add(place, path, ProblemKind::OpenWithoutAccess { found, port });
     }
 
+    /// Each listener needs an address of its own.
     fn check_addresses(&mut self, configuration: &Configuration, written: &Written) {
-        let listen = configuration.server.listen;
-        if let Some(metrics) = configuration.telemetry.metrics_listen
-            && overlap(listen, metrics)
-        {
-            let kind = ProblemKind::SameAddress { address: metrics, other: "server.listen" };
-            let place = self.place_of([&written.telemetry.metrics_listen, &written.server.listen]);
-            self.add(place, "telemetry.metrics_listen", kind);
+        let replica = written.replica.as_ref().and_then(|replica| replica.get_ref().listen.clone());
+        let listeners = [
+            ("server.listen", Some(configuration.server.listen), &written.server.listen),
+            ("telemetry.metrics_listen", configuration.telemetry.metrics_listen, &written.telemetry.metrics_listen),
+            ("replica.listen", configuration.replica.as_ref().map(|replica| replica.listen), &replica),
+        ];
+        for (index, (key, address, text)) in listeners.iter().enumerate() {
+            let others = listeners.iter().take(index);
+            let other = others
+                .filter(|(_, other, _)| other.zip(*address).is_some_and(|(other, address)| overlap(other, address)));
+            for (other, _, other_text) in other {
+                let Some(address) = *address else { continue };
+                let place = self.place_of([text, other_text]);
+                self.add(place, key, ProblemKind::SameAddress { address, other });
+            }
         }
     }
 }

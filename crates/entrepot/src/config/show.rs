@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::show_access::write_access;
 use super::show_proxy::write_proxy;
+use super::show_storage::{quoted_location, write_storage};
 use super::value::{show_duration, show_size};
 use super::{Configuration, ServerConfiguration, Source};
 
@@ -25,9 +26,10 @@ impl fmt::Display for Described<'_> {
             Source::File(path) => writeln!(text, "# from {}\n", path.display())?,
             Source::Defaults { looked_for } => writeln!(text, "# defaults: there is no {}\n", looked_for.display())?,
         }
-        writeln!(text, "registry_storage = {}", quoted(&configuration.registry_storage))?;
+        writeln!(text, "registry_storage = {}", quoted_location(&configuration.registry_storage))?;
         writeln!(text, "temporary_registry_storage = {}", quoted(&configuration.temporary_registry_storage))?;
-        writeln!(text, "proxy_storage = {}", quoted(&configuration.proxy_storage))?;
+        writeln!(text, "proxy_storage = {}", quoted_location(&configuration.proxy_storage))?;
+        write_storage(text, configuration)?;
         writeln!(text, "\n[server]\nlisten = \"{}\"", configuration.server.listen)?;
         writeln!(text, "connections_max = {}", configuration.server.connections_max)?;
         writeln!(text, "shutdown_timeout = \"{}\"", show_duration(configuration.server.shutdown_timeout))?;

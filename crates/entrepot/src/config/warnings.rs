@@ -12,7 +12,7 @@ use entrepot_oci::Patterns;
 use super::server::is_local;
 use super::show_access::has_account;
 use super::users_file::user_names;
-use super::{AccessConfiguration, Configuration};
+use super::{AccessConfiguration, Configuration, PostgresTls, Source, StorageLocation};
 
 /// Something that is most likely not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,58 @@ impl Configuration {
             let text = format!("{} has mode {mode:03o}: everybody on this machine can read the key", tls.key.display());
             warnings.push(Warning { key: "server.tls.key", text });
         }
+        self.warn_of_storage(&mut warnings);
+        self.warn_of_secrets_in_file(&mut warnings);
         warnings
+    }
+
+    /// What goes to the bucket and to the database in clear, and what is written for nothing.
+    fn warn_of_storage(&self, warnings: &mut Vec<Warning>) {
+        let storage = &self.storage;
+        let accounts = [
+            ("storage.s3.endpoint", storage.s3.endpoint.as_deref(), storage.s3.credentials.is_some()),
+            ("storage.gcs.endpoint", storage.gcs.endpoint.as_deref(), storage.gcs.credentials.is_some()),
+            (
+                "storage.azure.endpoint",
+                storage.azure.as_ref().and_then(|azure| azure.endpoint.as_deref()),
+                storage.azure.as_ref().is_some_and(|azure| azure.access_key.is_some()),
+            ),
+        ];
+        for (key, endpoint, has_account) in accounts {
+            if let Some(url) = endpoint.filter(|url| has_account && url.starts_with("http:") && !is_local(url)) {
+                let text = format!(
+                    "{url}: all that is stored goes over the network in clear, and whoever is in between can change it; write https://"
+                );
+                warnings.push(Warning { key, text });
+            }
+        }
+        let postgres = self.metadata.postgres().filter(|postgres| postgres.tls != PostgresTls::Verified);
+        if let Some(host) = postgres.and_then(|postgres| postgres.hosts.iter().find(|host| !host.is_on_this_machine()))
+        {
+            let text = format!(
+                "{host} is not verified: whoever is in between can read and change the metadata; write sslmode=verify-full, and \
+                 `metadata.ca` when the authority is your own"
+            );
+            warnings.push(Warning { key: "metadata.url", text });
+        }
+        if let (Some(_), StorageLocation::Folder(folder)) = (&self.replica, &self.registry_storage) {
+            let text =
+                format!("{} is a folder, which one replica alone can use: others need a bucket", folder.display());
+            warnings.push(Warning { key: "replica", text });
+        }
+    }
+
+    fn warn_of_secrets_in_file(&self, warnings: &mut Vec<Warning>) {
+        let Source::File(file) = &self.source else { return };
+        let Some(key) = self.secrets_in_file.first() else { return };
+        if let Some(mode) = mode(file).filter(|mode| mode & 0o007 != 0) {
+            let file = file.display();
+            let text = format!(
+                "{file} has mode {mode:03o}: everybody on this machine can read the secret in it; chmod 600 {file}, or keep it in a \
+                 file of its own"
+            );
+            warnings.push(Warning { key, text });
+        }
     }
 
     /// What an account can pull, everybody can.

@@ -28,6 +28,12 @@ const RULES: &[Rule] = &[
         reason: "bytes are stored without knowing HTTP, SQL or S3",
     },
     Rule {
+        name: "blobs-object",
+        ours: &["oci", "blobs"],
+        banned: &["axum", "hyper", "rusqlite", "sqlx", "tokio-postgres"],
+        reason: "a store knows its client and its contract",
+    },
+    Rule {
         name: "metadata",
         ours: &["oci"],
         banned: &["rusqlite", "sqlx", "axum", "hyper", "reqwest"],
@@ -65,8 +71,18 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "entrepot",
-        ours: &["oci", "blobs", "metadata", "metadata-sqlite", "upstream", "access", "registry", "server"],
-        banned: &["rusqlite", "sqlx", "reqwest"],
+        ours: &[
+            "oci",
+            "blobs",
+            "blobs-object",
+            "metadata",
+            "metadata-sqlite",
+            "upstream",
+            "access",
+            "registry",
+            "server",
+        ],
+        banned: &["rusqlite", "sqlx", "reqwest", "object_store"],
         reason: "the binary names back ends, and leaves their drivers to them",
     },
     Rule {

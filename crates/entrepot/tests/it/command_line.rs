@@ -305,9 +305,9 @@ async fn without_a_server_the_storage_is_opened_here_unless_somebody_uses_it() {
     assert_eq!((&stats["bytes"], &stats["size_max"]), (&0.into(), &Value::Null), "{text}");
 
     let held = assemble(Blueprint {
-        registry_storage: folder.path().join("registry"),
+        registry_storage: folder.path().join("registry").into(),
         temporary_storage: folder.path().join("tmp"),
-        proxy_storage: folder.path().join("proxy"),
+        proxy_storage: folder.path().join("proxy").into(),
         remotes: RemotesConfig::default(),
         limits: Limits::default(),
         settings: ProxySettings::default(),

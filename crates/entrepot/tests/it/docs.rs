@@ -212,7 +212,7 @@ fn the_page_of_the_command_line_is_what_help_says() {
 # Command line
 
 What `entrepot help` and `entrepot COMMAND --help` say. The commands about the cache are answered by the server that runs, over
-the socket in its `registry_storage` that its user alone can open, or by the one at `--server`, which is shown the token in the environment variable
+the socket in its `registry_storage` (with object storage in its `temporary_registry_storage`) that its user alone can open, or by the one at `--server`, which is shown the token in the environment variable
 `ENTREPOT_TOKEN`; when none runs, they open the storage folders themselves. A command ends with 0 when
 all is well, and with 1 when it failed or found a failure.
 "

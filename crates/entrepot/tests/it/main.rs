@@ -6,6 +6,7 @@ mod architecture;
 mod blob_body;
 mod command_line;
 mod crash;
+mod deploy;
 mod docs;
 mod operator;
 mod protocol;

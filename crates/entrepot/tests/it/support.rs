@@ -129,9 +129,9 @@ impl Running {
             ..RemotesConfig::default()
         };
         let assembly = assemble(Blueprint {
-            registry_storage: self.folder.path().join("registry"),
+            registry_storage: self.folder.path().join("registry").into(),
             temporary_storage: self.folder.path().join("tmp"),
-            proxy_storage: self.folder.path().join("proxy"),
+            proxy_storage: self.folder.path().join("proxy").into(),
             remotes,
             limits: self.setup.limits.unwrap_or_default(),
             settings: self.setup.settings.clone(),

@@ -2,14 +2,18 @@
 //!
 //! What survives a restart is not among them, because restarting differs from store to store: each store's own tests have that.
 
+mod announcements;
 mod blobs;
+mod claims;
 mod concurrency;
 mod conditions;
 mod credentials;
 mod entries;
 mod eviction;
 mod forgetting;
+mod leases;
 mod manifests;
+mod notes;
 mod pins;
 mod protection;
 mod references;
@@ -52,6 +56,7 @@ where
     run_content(&fresh).await;
     run_access(&fresh).await;
     run_bounds(&fresh).await;
+    run_processes(&fresh).await;
     run_concurrency(&fresh).await;
 }
 
@@ -204,6 +209,42 @@ where
             follow_every_deletion
             leave_out_what_nobody_holds
             of_unheld_blobs_are_listed_until_they_are_forgotten;
+    }
+}
+
+/// What processes tell each other.
+async fn run_processes<Fresh, Made>(fresh: &Fresh)
+where
+    Fresh: Fn(&'static str) -> Made,
+    Made: Future<Output = Arc<dyn MetadataStore>>,
+{
+    cases! { fresh, Deref::deref:
+        claims:
+            are_of_one_writer_at_a_time
+            of_what_never_was_are_nothing
+            hand_on_what_the_last_writer_left
+            take_a_long_state_and_refuse_a_longer_one
+            are_lost_to_who_comes_after_they_ran_out
+            keep_others_from_ending_the_session;
+        leases:
+            are_of_one_holder_at_a_time
+            end_when_they_are_released_or_run_out
+            have_notes_of_bounded_length;
+        notes:
+            last_until_they_run_out_or_are_written_over
+            are_listed_by_what_their_keys_begin_with
+            have_a_bounded_length;
+        announcements:
+            reach_everyone_who_listens_in_order
+            have_a_bounded_length
+            come_after_what_was_written_before_them
+            that_come_too_fast_are_missed_and_not_kept;
+    }
+    cases! { fresh, identity:
+        claims:
+            at_the_same_time_have_one_winner;
+        leases:
+            have_one_winner_each_time;
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn exist_from_the_first_thing_in_them(store: &dyn MetadataStore
     };
     store.create_upload(&upload, 1).await.unwrap();
     let finished = repository("by/finished");
-    store.finish_upload(&UploadId::from_random(2), &finished, &blob("a"), NOW).await.unwrap();
+    store.finish_upload(&UploadId::from_random(2), None, &finished, &blob("a"), NOW).await.unwrap();
 
     for name in ["by/blob", "by/manifest", "by/upload", "by/finished"] {
         assert!(store.repository_exists(&repository(name)).await.unwrap(), "{name}");

@@ -24,7 +24,7 @@ pub(super) async fn count_each_blob_once(store: &dyn MetadataStore) {
     }
     assert_totals(store, 8, 4, 2).await;
     let large = BlobLink { digest: Algorithm::Sha512.digest(b"large"), size: 5 * 1024 * 1024 * 1024 * 1024 };
-    store.finish_upload(&UploadId::from_random(1), &repository("c"), &large, NOW).await.unwrap();
+    store.finish_upload(&UploadId::from_random(1), None, &repository("c"), &large, NOW).await.unwrap();
     assert_totals(store, 8 + large.size, 5, 2).await;
 }
 

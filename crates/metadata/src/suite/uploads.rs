@@ -17,7 +17,7 @@ pub(super) async fn are_recorded_touched_and_ended(store: &dyn MetadataStore) {
     let (first, second) = (upload(1, "team/app", NOW), upload(u128::MAX - 1, "other", NOW));
     assert_eq!(store.upload(&first.id).await.unwrap(), None);
     assert!(!store.touch_upload(&first.id, NOW).await.unwrap());
-    assert!(!store.delete_upload(&first.id).await.unwrap());
+    assert!(!store.delete_upload(&first.id, None).await.unwrap());
 
     store.create_upload(&first, 9).await.unwrap();
     store.create_upload(&second, 9).await.unwrap();
@@ -28,8 +28,8 @@ pub(super) async fn are_recorded_touched_and_ended(store: &dyn MetadataStore) {
     assert_eq!(store.upload(&first.id).await.unwrap(), Some(UploadRow { touched_at: later(7), ..first.clone() }));
     assert_eq!(store.upload(&second.id).await.unwrap(), Some(second.clone()));
 
-    assert!(store.delete_upload(&first.id).await.unwrap());
-    assert!(!store.delete_upload(&first.id).await.unwrap());
+    assert!(store.delete_upload(&first.id, None).await.unwrap());
+    assert!(!store.delete_upload(&first.id, None).await.unwrap());
     assert_eq!(store.upload(&first.id).await.unwrap(), None);
     assert_eq!(store.upload(&second.id).await.unwrap(), Some(second));
 }
@@ -57,7 +57,7 @@ pub(super) async fn are_limited_for_each_repository(store: &dyn MetadataStore) {
     assert_eq!(store.upload(&refused.id).await.unwrap(), None);
     store.create_upload(&upload(4, "other", NOW), 3).await.unwrap();
 
-    store.delete_upload(&UploadId::from_random(0)).await.unwrap();
+    store.delete_upload(&UploadId::from_random(0), None).await.unwrap();
     store.create_upload(&refused, 3).await.unwrap();
 
     let never = upload(5, "closed", NOW);
@@ -70,7 +70,7 @@ pub(super) async fn become_blobs_in_one_step(store: &dyn MetadataStore) {
     let name = repository("team/app");
     let open = upload(1, "team/app", NOW);
     store.create_upload(&open, 1).await.unwrap();
-    store.finish_upload(&open.id, &name, &blob("a"), later(1)).await.unwrap();
+    assert!(store.finish_upload(&open.id, None, &name, &blob("a"), later(1)).await.unwrap());
     assert_eq!(store.upload(&open.id).await.unwrap(), None);
     assert_eq!(store.blob(&name, &blob("a").digest).await.unwrap(), Some(blob("a")));
     store.create_upload(&open, 1).await.unwrap();
@@ -79,7 +79,7 @@ pub(super) async fn become_blobs_in_one_step(store: &dyn MetadataStore) {
 pub(super) async fn that_are_gone_still_become_blobs(store: &dyn MetadataStore) {
     let name = repository("team/app");
     for _ in 0..2 {
-        store.finish_upload(&UploadId::from_random(1), &name, &blob("a"), NOW).await.unwrap();
+        assert!(store.finish_upload(&UploadId::from_random(1), None, &name, &blob("a"), NOW).await.unwrap());
         assert_eq!(store.blob(&name, &blob("a").digest).await.unwrap(), Some(blob("a")));
     }
 }
@@ -87,7 +87,7 @@ pub(super) async fn that_are_gone_still_become_blobs(store: &dyn MetadataStore) 
 pub(super) async fn of_another_repository_do_not_end(store: &dyn MetadataStore) {
     let theirs = upload(1, "theirs", NOW);
     store.create_upload(&theirs, 1).await.unwrap();
-    store.finish_upload(&theirs.id, &repository("mine"), &blob("a"), NOW).await.unwrap();
+    assert!(store.finish_upload(&theirs.id, None, &repository("mine"), &blob("a"), NOW).await.unwrap());
     assert_eq!(store.upload(&theirs.id).await.unwrap(), Some(theirs));
     assert_eq!(store.blob(&repository("theirs"), &blob("a").digest).await.unwrap(), None);
 }

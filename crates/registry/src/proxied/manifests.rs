@@ -85,10 +85,17 @@ impl Proxied {
         let (proxied, registry, reference) = (self.clone(), Arc::clone(registry), reference.clone());
         async move {
             // Whoever looked before the last flight landed, and is too late for it, need not ask what it was told.
-            match proxied.landed_meanwhile(&registry, &reference).await? {
-                Some(pulled) => Ok(pulled),
-                None => proxied.ask(&registry, &reference).await,
+            let landed = || proxied.landed_meanwhile(&registry, &reference);
+            let ask = || proxied.ask(&registry, &reference);
+            if proxied.remote.is_asked_as_caller() {
+                // What one account is told is not for another, whichever replica it comes to.
+                return match landed().await? {
+                    Some(pulled) => Ok(pulled),
+                    None => ask().await,
+                };
             }
+            let subject = format!("{} {reference}", proxied.cached_name);
+            registry.ask_among(&subject, landed, ask).await
         }
     }
 

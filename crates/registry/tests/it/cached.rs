@@ -71,6 +71,7 @@ impl Cached {
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: Arc::clone(&metrics),
             tasks: tasks.clone(),
+            replica: None,
         });
         Self { registry, upstream, clock, own, cache, metrics, tasks, limits, folder }
     }

@@ -90,6 +90,7 @@ impl Port {
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
+            replica: None,
         });
         Self { upstream, other, registry, clock, image, _folder: folder }
     }

@@ -247,6 +247,7 @@ impl Port {
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: Arc::clone(&metrics),
             tasks: Tasks::default(),
+            replica: None,
         });
         Self { upstream, own, cache, metrics, registry, _folder: folder }
     }

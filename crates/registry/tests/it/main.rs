@@ -9,6 +9,7 @@ mod mounts;
 mod names;
 mod passing;
 mod races;
+mod replicas;
 mod sharing;
 mod uploads;
 mod upstreams;
@@ -90,6 +91,7 @@ impl House {
             immutable,
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
+            replica: None,
         });
         Self { registry, clock, own, cache, _folder: folder }
     }

@@ -70,6 +70,7 @@ impl Port {
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: metrics.clone(),
             tasks: Tasks::default(),
+            replica: None,
         };
         Self { upstream, registry: Registry::new(parts), clock, metrics, own, cache, _folder: folder }
     }
@@ -99,6 +100,7 @@ impl Port {
             immutable: entrepot_registry::ImmutableTags::default(),
             metrics: self.metrics.clone(),
             tasks: Tasks::default(),
+            replica: None,
         });
     }
 

@@ -55,6 +55,7 @@ impl Port {
             immutable: ImmutableTags::default(),
             metrics: Arc::new(Metrics::default()),
             tasks: Tasks::default(),
+            replica: None,
         });
         let image = Image::new(7, &[SIZE, 10]);
         // It names the layers, and has none of them.

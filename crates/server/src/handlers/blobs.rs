@@ -1,7 +1,8 @@
 //! Blobs: pull.
 
+use entrepot_blobs::SignedUrl;
 use entrepot_oci::Digest;
-use entrepot_registry::Repository;
+use entrepot_registry::{Error, PulledBlob, Repository};
 use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_TYPE};
 
@@ -26,6 +27,20 @@ pub(super) async fn pull(call: &Call, repository: &Repository, digest: &Digest, 
     }
     let blob = repository.blob(digest).await?;
     facts.cache = logged(blob.cache);
+    if let Some(url) = redirection(call, repository, &blob).await? {
+        return Ok(Answer::new(StatusCode::TEMPORARY_REDIRECT)
+            .content_digest(digest)
+            .location(url.as_str())
+            .bodiless());
+    }
     let wanted = Wanted::of(&call.headers, &blob)?;
     blob_body::respond(answer(blob_body::status(&wanted)), &blob, wanted, call.outbox.as_ref()).await
+}
+
+/// Where the client is sent for the bytes, when they do not come from here.
+async fn redirection(call: &Call, repository: &Repository, blob: &PulledBlob) -> Result<Option<SignedUrl>, Error> {
+    if !blob.is_far_away() || !call.redirects.applies(repository.name(), call.address, blob.size) {
+        return Ok(None);
+    }
+    repository.signed_url(&blob.digest, call.redirects.lifetime).await
 }

@@ -8,6 +8,7 @@ mod uploads;
 use axum::response::Response;
 use entrepot_registry::{Actor, CacheStatus, Registry, Repository};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::access_log::RequestFacts;
@@ -15,6 +16,7 @@ use crate::door::{Led, via};
 use crate::error::ErrorResponse;
 use crate::gate::Rights;
 use crate::query::Query;
+use crate::redirect::RedirectSettings;
 use crate::respond::Answer;
 use crate::route::{Access, Route};
 use crate::sendfile::Outbox;
@@ -35,6 +37,10 @@ pub(crate) struct Call {
     pub(crate) led: Led,
     /// Where the connection, if it can, sends parts of files from.
     pub(crate) outbox: Option<Outbox>,
+    /// Who is sent on to the object storage.
+    pub(crate) redirects: Arc<RedirectSettings>,
+    /// Where the client is, if that is known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Call {

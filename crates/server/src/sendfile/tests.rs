@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use entrepot_blobs::{BlobStore, FilesystemStore, LocalFile, Piece, REGION_BYTES_MAX, Region};
@@ -12,11 +13,17 @@ use rustix::fs::{Advice, fadvise};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::outbox::{Disagreement, Due};
 use super::{Outbox, SendfileSocket};
 use crate::metrics::ConnectionMetrics;
+
+/// When a test that hangs is given up.
+const MOST_OF_A_TEST: Duration = Duration::from_secs(30);
 
 const FILE_BYTES: usize = 2 * REGION_BYTES_MAX + 12_345;
 
@@ -197,6 +204,51 @@ async fn a_file_that_is_not_in_memory_is_read_elsewhere_and_arrives() {
     assert_eq!(metrics.bytes_sent_from_files(), FILE_BYTES as u64);
     assert_eq!(metrics.cold_files() > 0, is_forgotten);
     assert!(file.is_resident(0, FILE_BYTES));
+}
+
+/// The stalled disk is a gate in front of the only thread that may wait for one: what is read anywhere else arrives too early.
+#[test]
+fn a_disk_that_stalls_holds_up_nobody_else() {
+    let storing = tokio::runtime::Runtime::new().unwrap();
+    let ((_folder, cold, cold_bytes), (_other_folder, warm, warm_bytes)) =
+        storing.block_on(async { (stored().await, stored().await) });
+    fadvise(cold.file(), 0, None, Advice::DontNeed).unwrap();
+    if cold.is_resident(0, FILE_BYTES) {
+        // A file system in memory has no disk that could stall.
+        return;
+    }
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (gate, closed) = std::sync::mpsc::channel::<()>();
+        let stalled = spawn_blocking(move || closed.recv());
+        let (socket, mut waiting, metrics) = connected().await;
+        let sending_cold = TaskTracker::new().spawn(send(socket, cold));
+        let is_reached = async {
+            while metrics.cold_files() == 0 {
+                yield_now().await;
+            }
+        };
+        timeout(MOST_OF_A_TEST, is_reached).await.expect("the file is looked at before it is sent");
+
+        let (socket, mut served, _) = connected().await;
+        let sending_warm = TaskTracker::new().spawn(send(socket, warm));
+        let mut received = Vec::new();
+        let whole = timeout(MOST_OF_A_TEST, served.read_to_end(&mut received)).await;
+        whole.expect("one connection holds up the other").unwrap();
+        sending_warm.await.unwrap().unwrap();
+        assert!(received[4..] == warm_bytes);
+        assert!(!sending_cold.is_finished());
+        let mut early = [0; 1000];
+        let count = waiting.try_read(&mut early).unwrap_or(0);
+        assert!(count <= b"head".len(), "{count} bytes of the file came without the disk");
+
+        gate.send(()).unwrap();
+        stalled.await.unwrap().unwrap();
+        let mut rest = early[..count].to_vec();
+        waiting.read_to_end(&mut rest).await.unwrap();
+        sending_cold.await.unwrap().unwrap();
+        assert!(rest[4..] == cold_bytes);
+    });
 }
 
 #[tokio::test]

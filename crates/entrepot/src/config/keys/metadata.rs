@@ -1,0 +1,103 @@
+//! The keys of `[metadata]` and `[replica]`.
+
+use super::{Form, Key};
+
+/// Those of `metadata` and `replica`.
+pub(super) const KEYS: &[Key] = &[
+    Key {
+        path: "metadata.url",
+        form: Form::Secret,
+        allowed: "postgres://USER@HOST/DATABASE, with a :PASSWORD behind the user, a :PORT behind the host and further hosts behind a comma where there are, and at its end at most ?sslmode= with disable, prefer, require or verify-full",
+        default: "required",
+        meaning: "The database. Of several hosts the first one is used that takes writes. Without `sslmode` connections are encrypted when the server can (`prefer`), and with `ca` as with `verify-full`; `require` verifies the server as `verify-full` does. A password in it is never shown.",
+        example: "\"postgres://entrepot@db.example.com/entrepot?sslmode=verify-full\"",
+    },
+    Key {
+        path: "metadata.password",
+        form: Form::Secret,
+        allowed: "a text that is not empty",
+        default: "none",
+        meaning: "The password of the user. Better kept in a file or in the environment.",
+        example: "\"secret\"",
+    },
+    Key {
+        path: "metadata.password_file",
+        form: Form::Text,
+        allowed: "a file that can be read, with one line",
+        default: "none",
+        meaning: "A file with the password of the user.",
+        example: "\"/run/secrets/postgres\"",
+    },
+    Key {
+        path: "metadata.password_env",
+        form: Form::Text,
+        allowed: "the name of an environment variable that is set",
+        default: "none",
+        meaning: "The environment variable with the password of the user.",
+        example: "\"POSTGRES_PASSWORD\"",
+    },
+    Key {
+        path: "metadata.ca",
+        form: Form::Text,
+        allowed: "a file with certificates in PEM",
+        default: "none",
+        meaning: "Certificates that are trusted for the database, beside those of the system.",
+        example: "\"/etc/ssl/postgres.pem\"",
+    },
+    Key {
+        path: "metadata.connections_max",
+        form: Form::Integer,
+        allowed: "a whole number from 2 to 1000",
+        default: "`16`",
+        meaning: "Connections that this process may have, for both stores together. The database needs as many for each replica.",
+        example: "16",
+    },
+    Key {
+        path: "metadata.acquire_timeout",
+        form: Form::Text,
+        allowed: "a duration from \"1s\" on, as in \"5s\"",
+        default: "`\"5s\"`",
+        meaning: "How long a request may wait for a connection. Then clients get 503 and are told to come back.",
+        example: "\"5s\"",
+    },
+    Key {
+        path: "metadata.statement_timeout",
+        form: Form::Text,
+        allowed: "a duration from \"1s\" on, as in \"30s\"",
+        default: "`\"30s\"`",
+        meaning: "How long one statement may take before the database ends it.",
+        example: "\"30s\"",
+    },
+    Key {
+        path: "metadata.schema_prefix",
+        form: Form::Text,
+        allowed: "1 to 50 lower-case letters, digits and \"_\", with no digit and no \"pg_\" at the beginning",
+        default: "`\"entrepot\"`",
+        meaning: "What the names of the two schemas begin with: `entrepot_registry` and `entrepot_proxy`. Registries with different ones can share a database.",
+        example: "\"entrepot\"",
+    },
+    Key {
+        path: "replica.listen",
+        form: Form::Text,
+        allowed: "an IP address with a port, as in \"10.0.0.7:5002\" or \"0.0.0.0:5002\"",
+        default: "none: there is no internal listener",
+        meaning: "Where other replicas connect. Nobody else is let in; still, it need not be reached from elsewhere.",
+        example: "\"10.0.0.7:5002\"",
+    },
+    Key {
+        path: "replica.address",
+        form: Form::Text,
+        allowed: "https://HOST or https://HOST:PORT, or http likewise, without user, path or query",
+        default: "the value of `address_env`, and without one `http://` and `listen`",
+        meaning: "How other replicas reach this one. Has to be said, here or in the environment, where `listen` is no address to connect to, such as 0.0.0.0.",
+        example: "\"http://10.0.0.7:5002\"",
+    },
+    Key {
+        path: "replica.address_env",
+        form: Form::Text,
+        allowed: "the name of an environment variable that is set",
+        default: "`ENTREPOT_REPLICA_ADDRESS`, where it is set",
+        meaning: "The environment variable with the address of this replica, so that one file is good for all of them: a URL, HOST:PORT, or a host or address alone, as that of a pod, to which the port of `listen` is added.",
+        example: "\"POD_IP\"",
+    },
+];
