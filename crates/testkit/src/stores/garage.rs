@@ -236,25 +236,11 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use object_store::aws::{AmazonS3, AmazonS3Builder};
     use object_store::path::Path;
     use object_store::{ObjectStoreExt as _, PutPayload};
 
+    use super::super::client::client;
     use super::*;
-
-    fn client(bucket: &Bucket) -> AmazonS3 {
-        // Another test may have done it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        AmazonS3Builder::new()
-            .with_endpoint(&bucket.endpoint)
-            .with_region(&bucket.region)
-            .with_bucket_name(&bucket.name)
-            .with_access_key_id(&bucket.access_key_id)
-            .with_secret_access_key(&bucket.secret_access_key)
-            .with_allow_http(true)
-            .build()
-            .expect("a client")
-    }
 
     #[tokio::test]
     async fn a_cluster_of_three_goes_on_without_one_of_them() {
