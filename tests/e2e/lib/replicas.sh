@@ -4,6 +4,8 @@
 # docker-registry plays them, on the same object store and without a database.
 
 REPLICAS=3
+# Counts the registries that the replicas have been, each with nothing in it at first.
+REGISTRY_NUMBER=0
 # Where each is reached, by number.
 declare -A REPLICA=()
 
@@ -15,11 +17,14 @@ choose_replicas() {
     BALANCER=127.0.0.1:$(free_port)
 }
 
-# write_replicas REDIRECT(never|always) [UPLOAD EXPIRY]
+# write_replicas REDIRECT(never|always) [UPLOAD EXPIRY]: a registry of its own, in the same stores.
 write_replicas() {
     local number folder
+    REGISTRY_NUMBER=$((REGISTRY_NUMBER + 1))
+    sql "CREATE DATABASE entrepot_$REGISTRY_NUMBER" postgres
     for ((number = 1; number <= REPLICAS; number++)); do
         folder=$E2E_FOLDER/replica-$number
+        rm -rf "$folder"
         mkdir -p "$folder"
         if [ -n "$E2E_STAND_IN" ]; then
             stand_in_settings "$number" "$1" >"$folder/settings.yaml"
@@ -37,9 +42,9 @@ replica_settings() {
     local internal
     internal=127.0.0.1:$(free_port)
     cat <<SETTINGS
-registry_storage = "s3://entrepot/registry"
+registry_storage = "s3://entrepot/$REGISTRY_NUMBER/registry"
 temporary_registry_storage = "storage/_tmp"
-proxy_storage = "s3://entrepot/proxy"
+proxy_storage = "s3://entrepot/$REGISTRY_NUMBER/proxy"
 
 [server]
 listen = "${REPLICA[$1]}"
@@ -57,7 +62,7 @@ path_style = true
 mode = "$2"
 
 [metadata]
-url = "postgres://entrepot@127.0.0.1:$POSTGRES_PORT/entrepot"
+url = "postgres://entrepot@127.0.0.1:$POSTGRES_PORT/entrepot_$REGISTRY_NUMBER"
 password_file = "postgres.password"
 
 [replica]
@@ -91,7 +96,7 @@ storage:
     regionendpoint: http://127.0.0.1:${GARAGE_PORTS[$1 - 1]}
     bucket: entrepot
     secure: false
-    rootdirectory: /registry
+    rootdirectory: /$REGISTRY_NUMBER
   delete:
     enabled: true
   redirect:

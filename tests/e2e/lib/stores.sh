@@ -50,13 +50,13 @@ start_postgres() {
 }
 
 postgres_is_ready() {
-    within 30 sql 'SELECT 1' postgres
+    within 30 sql 'SELECT 1'
 }
 
 # sql STATEMENT [DATABASE]
 sql() {
     as_postgres "$(postgres_program psql)" --no-psqlrc --quiet --tuples-only --no-align --host="$E2E_FOLDER/postgres" \
-        --port="$POSTGRES_PORT" --username=entrepot --dbname="${2:-entrepot}" --command="$1"
+        --port="$POSTGRES_PORT" --username=entrepot --dbname="${2:-postgres}" --command="$1"
 }
 
 # SIGTERM would wait for the clients to leave.

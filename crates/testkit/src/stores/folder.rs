@@ -10,7 +10,7 @@
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// Reads `+ GROUP` and `- GROUP` until the end, and then clears up. What a killed process was still writing may make a folder
@@ -72,6 +72,36 @@ impl Folder {
     /// The group has ended: its number may be another's soon.
     pub(super) fn forget(&self, group: u32) {
         self.tell('-', group);
+    }
+
+    /// Runs a command to its end, which comes with that of the test at the latest, and returns what it said.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub(super) fn output(&self, command: &mut Command) -> Output {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        let group = child.id();
+        self.watch(group);
+        let output = child.wait_with_output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        self.forget(group);
+        output
+    }
+
+    /// Runs a command as [`Self::output`] does, and returns what it said on its standard output.
+    ///
+    /// # Panics
+    /// When it cannot be run, or fails.
+    pub(super) fn run(&self, command: &mut Command) -> String {
+        let output = self.output(command);
+        assert!(
+            output.status.success(),
+            "{command:?} ended with {}:\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn tell(&self, sign: char, group: u32) {

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::bucket::Bucket;
 use super::folder::Folder;
 use super::process::Process;
-use super::program::{free_port, run, tool};
+use super::program::{free_port, tool};
 
 /// The region that signatures have to name.
 const REGION: &str = "garage";
@@ -143,7 +143,7 @@ impl Garage {
     /// # Panics
     /// When it fails.
     pub fn ask(&self, node: usize, arguments: &[&str]) -> String {
-        run(self.command(node).args(arguments))
+        self.folder.run(self.command(node).args(arguments))
     }
 
     /// The folder with all data, and with what each node has said, in `node-0.log` and so on.
@@ -184,7 +184,7 @@ impl Garage {
     pub fn wait_until_healthy(&self) {
         for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].process().is_some()) {
             wait_until("the nodes agree", || {
-                let answer = self.command(node).args(["json-api", "GetClusterHealth"]).output().expect("an answer");
+                let answer = self.folder.output(self.command(node).args(["json-api", "GetClusterHealth"]));
                 let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
                 answer["status"] == "healthy" && answer["partitionsAllOk"] == 256
             });
@@ -236,25 +236,11 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use object_store::aws::{AmazonS3, AmazonS3Builder};
     use object_store::path::Path;
     use object_store::{ObjectStoreExt as _, PutPayload};
 
+    use super::super::client::client;
     use super::*;
-
-    fn client(bucket: &Bucket) -> AmazonS3 {
-        // Another test may have done it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        AmazonS3Builder::new()
-            .with_endpoint(&bucket.endpoint)
-            .with_region(&bucket.region)
-            .with_bucket_name(&bucket.name)
-            .with_access_key_id(&bucket.access_key_id)
-            .with_secret_access_key(&bucket.secret_access_key)
-            .with_allow_http(true)
-            .build()
-            .expect("a client")
-    }
 
     #[tokio::test]
     async fn a_cluster_of_three_goes_on_without_one_of_them() {

@@ -42,6 +42,8 @@
 //! each, which sees the end of a pipe that only the test process holds.
 
 mod bucket;
+#[cfg(test)]
+mod client;
 mod cut_proxy;
 mod fake_s3;
 mod folder;

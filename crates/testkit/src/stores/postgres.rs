@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use super::folder::Folder;
 use super::process::{NotReady, Process};
-use super::program::{free_port, run};
+use super::program::free_port;
 
 /// Where Debian keeps the programs of each version, since only the client's are in everybody's path.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -153,11 +153,7 @@ impl Postgres {
     /// # Panics
     /// When the server is not running or refuses it.
     pub fn query(&self, database: &str, statement: &str) -> String {
-        let mut client = Command::new(self.programs.join("psql"));
-        client.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-        client.arg(format!("--host={}", self.folder.path().display()));
-        client.args([&format!("--port={}", self.port), &format!("--username={USER}"), &format!("--dbname={database}")]);
-        run(client.args(["--command", statement])).trim_end().to_owned()
+        self.folder.run(&mut self.client(database, statement)).trim_end().to_owned()
     }
 
     /// How many clients are connected to any database, this question's own left out.
@@ -237,6 +233,15 @@ impl Postgres {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn client(&self, database: &str, statement: &str) -> Command {
+        let mut client = Command::new(self.programs.join("psql"));
+        client.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
+        client.arg(format!("--host={}", self.folder.path().display()));
+        client.args([&format!("--port={}", self.port), &format!("--username={USER}"), &format!("--dbname={database}")]);
+        client.args(["--command", statement]);
+        client
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir("/").env("LC_ALL", "C");
@@ -258,7 +263,7 @@ impl Postgres {
         command.args(["--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C"]);
         command.args(["--no-sync", "--no-instructions", &format!("--username={USER}")]);
         command.arg(format!("--pwfile={}", password.display())).arg(format!("--pgdata={}", self.data().display()));
-        run(&mut command);
+        self.folder.run(&mut command);
     }
 
     fn start_server(&self) -> Result<Process, NotReady> {
@@ -319,7 +324,14 @@ mod tests {
         let (first, second) = (postgres.database(), postgres.database());
         assert_ne!(first, second);
         postgres.query("test_0", "CREATE TABLE numbers (number int); INSERT INTO numbers VALUES (1)");
-        postgres.kill();
+        let busy = "SELECT count(*) FROM generate_series(1, 1000000000)";
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| postgres.folder.output(&mut postgres.client("test_0", busy)));
+            while postgres.connections() == 0 && !client.is_finished() {}
+            postgres.kill();
+            let output = client.join().expect("it only waits");
+            assert!(!output.status.success(), "the client of a killed server was answered");
+        });
         assert!(std::net::TcpStream::connect(("127.0.0.1", postgres.port())).is_err(), "it still listens");
         postgres.restart();
         postgres.query("test_0", "INSERT INTO numbers VALUES (2)");

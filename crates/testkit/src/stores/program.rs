@@ -1,9 +1,8 @@
-//! Where the programs of other people are, and what they say when they are run once.
+//! Where the programs of other people are, and where they may listen.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Ports below those that the kernel gives to outgoing connections, so that none of these takes one while its server is down.
@@ -44,20 +43,4 @@ pub(super) fn tool(name: &str) -> PathBuf {
     let found = program.try_exists().expect("the folder of the tools can be read");
     assert!(found, "{} is not there: tests/stores/install puts it there", program.display());
     program
-}
-
-/// Runs a command to its end, and returns what it said.
-///
-/// # Panics
-/// When it fails.
-pub(super) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}:\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }

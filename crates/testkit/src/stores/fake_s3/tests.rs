@@ -1,37 +1,32 @@
 //! The fake, with a client of S3 that knows nothing of it.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::TryStreamExt as _;
-use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::signer::Signer as _;
 use object_store::{
     Error, GetOptions, GetRange, MultipartUpload as _, ObjectStore as _, ObjectStoreExt as _, PutMode, PutPayload,
-    RetryConfig,
 };
 
-use super::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-fn client(bucket: &Bucket) -> AmazonS3 {
-    // Another test may have done it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let retry = RetryConfig { max_retries: 2, ..RetryConfig::default() };
-    AmazonS3Builder::new()
-        .with_endpoint(&bucket.endpoint)
-        .with_region(&bucket.region)
-        .with_bucket_name(&bucket.name)
-        .with_access_key_id(&bucket.access_key_id)
-        .with_secret_access_key(&bucket.secret_access_key)
-        .with_allow_http(true)
-        .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_retry(retry)
-        .build()
-        .expect("a client")
-}
+use super::super::client::client;
+use super::*;
 
 async fn read(client: &AmazonS3, key: &str) -> object_store::Result<Bytes> {
     client.get(&Path::from(key)).await?.bytes().await
+}
+
+/// The whole answer to a GET of a client that signs nothing.
+async fn ask(s3: &FakeS3, path: &str) -> String {
+    let mut connection = tokio::net::TcpStream::connect(s3.address()).await.expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: s3\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.expect("it is sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.expect("an answer");
+    answer
 }
 
 #[tokio::test]
@@ -111,15 +106,8 @@ async fn a_presigned_url_is_honoured() {
     s3.put(&bucket, "some/blob", "content");
     let url = client(&bucket).signed_url(http::Method::GET, &Path::from("some/blob"), Duration::from_mins(1)).await;
     let url = url.expect("a signature");
-    let mut connection = tokio::net::TcpStream::connect(s3.address()).await.expect("a connection");
-    let request = format!(
-        "GET {}?{} HTTP/1.1\r\nhost: s3\r\nconnection: close\r\n\r\n",
-        url.path(),
-        url.query().expect("it is signed")
-    );
-    tokio::io::AsyncWriteExt::write_all(&mut connection, request.as_bytes()).await.expect("it is sent");
-    let mut answer = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut connection, &mut answer).await.expect("an answer");
+    let path = format!("{}?{}", url.path(), url.query().expect("it is signed"));
+    let answer = ask(&s3, &path).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\ncontent"), "{answer}");
     assert!(s3.requests()[0].is_presigned());
 }
@@ -174,4 +162,33 @@ async fn a_request_waits_at_a_gate_and_a_stopped_server_comes_back() {
     client.get(&key).await.expect_err("nobody listens");
     s3.restart().await;
     assert_eq!(read(&client, "key").await.expect("it is there"), "held");
+}
+
+#[tokio::test]
+async fn open_uploads_and_their_parts_are_listed_by_pages() {
+    let s3 = FakeS3::start().await;
+    let bucket = s3.bucket();
+    s3.set_page_max(2);
+    s3.set_now(UNIX_EPOCH + Duration::from_hours(1));
+    let client = client(&bucket);
+    for key in ["a/one", "a/two", "b/three", "b/three"] {
+        let mut upload = client.put_multipart(&Path::from(key)).await.expect("it begins");
+        for part in ["1", "2", "3"] {
+            upload.put_part(part.into()).await.expect("a part");
+        }
+    }
+    let list = |query: &str| format!("/{}?uploads&{query}", bucket.name);
+    let first = ask(&s3, &list("prefix=")).await;
+    assert_eq!(xml::texts(&first, "Key"), ["a/one", "a/two"]);
+    assert_eq!(xml::texts(&first, "Initiated")[0], "1970-01-01T01:00:00.000Z");
+    let (key, id) = (xml::texts(&first, "NextKeyMarker"), xml::texts(&first, "NextUploadIdMarker"));
+    let second = ask(&s3, &list(&format!("key-marker={}&upload-id-marker={}", key[0], id[0]))).await;
+    assert_eq!(xml::texts(&second, "Key"), ["b/three", "b/three"]);
+    assert_eq!(xml::texts(&second, "IsTruncated"), ["false"]);
+    assert_eq!(xml::texts(&ask(&s3, &list("prefix=a/&key-marker=a/one")).await, "Key"), ["a/two"]);
+
+    let parts = |marker: &str| format!("/{}/a/two?uploadId={}&part-number-marker={marker}", bucket.name, id[0]);
+    let (first, second) = (ask(&s3, &parts("0")).await, ask(&s3, &parts("2")).await);
+    assert_eq!((xml::texts(&first, "PartNumber").len(), xml::texts(&second, "PartNumber").len()), (2, 1));
+    assert_eq!(xml::texts(&first, "NextPartNumberMarker"), ["2"]);
 }
