@@ -52,6 +52,19 @@ impl PostgresStore {
         Self::open_with(config, MIGRATIONS).await
     }
 
+    /// Tries whether the database can be connected to as `config` says. Nothing is made in it.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub async fn probe_connection(config: &PostgresConfig) -> Result<(), OpenError> {
+        let tls = Tls::new(&config.authorities)?;
+        let (client, moving) = open::connect_once(&config.connect_config()?, &tls).await?;
+        drop(client);
+        // It ends when the client is gone; how does not matter.
+        let _ = moving.await;
+        Ok(())
+    }
+
     async fn open_with(config: &PostgresConfig, migrations: &[schema::Migration]) -> Result<Self, OpenError> {
         let connect = config.connect_config()?;
         let tls = Tls::new(&config.authorities)?;

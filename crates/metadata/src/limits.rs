@@ -3,7 +3,7 @@
 /// The bytes of what a writer keeps of an upload for the next one: a running hash and the names of ten thousand parts are less.
 pub const UPLOAD_STATE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The bytes of the topic and the text of an announcement together: what PostgreSQL carries in one notification, with room for
+/// The bytes of the topic and the text of an announcement together: what `PostgreSQL` carries in one notification, with room for
 /// how it is written down.
 pub const ANNOUNCEMENT_BYTES_MAX: usize = 7000;
 

@@ -83,6 +83,15 @@ impl Sessions {
         .await
     }
 
+    /// How many bytes the request has received that is writing to the session in this process, if one is.
+    pub(crate) fn being_written(&self, id: &UploadId) -> Option<u64> {
+        match self.lock().get(id) {
+            Some(Session::Writing(growing)) => Some(growing.received()),
+            Some(Session::Receiving) => Some(0),
+            Some(Session::Opening | Session::Idle(_)) | None => None,
+        }
+    }
+
     /// Decides about a session while nobody is opening it.
     async fn when_opened<T>(&self, id: &UploadId, decide: impl Fn(&mut HashMap<UploadId, Session>) -> T) -> T {
         loop {

@@ -94,10 +94,14 @@ impl Registry {
         Ok(lease.map_or(Taken::Ended, Taken::Among))
     }
 
-    /// How many bytes a session has, as the last request left it, whichever replica that came to; `None` where there is one alone.
+    /// How many bytes a session has: as the request says that writes to it here, or as the last one left it, whichever replica that came
+    /// to; `None` where there is one alone.
     pub(crate) async fn received_among(&self, id: &UploadId) -> Result<Option<u64>, Error> {
         if self.replica.is_none() {
             return Ok(None);
+        }
+        if let Some(received) = self.sessions.being_written(id) {
+            return Ok(Some(received));
         }
         let progress = self.own.metadata.upload_progress(id).await?;
         Ok(progress.map(|progress| progress.received))
