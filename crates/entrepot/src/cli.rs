@@ -53,7 +53,7 @@ pub enum Command {
     /// Make, revoke and list tokens: what people and robots log in with in place of a password
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Move metadata from the databases of storage folders into the PostgreSQL database of the configuration
+    /// Move metadata from the databases of storage folders into the database of the configuration
     ///
     /// Stop the server first, and copy the content of its folders into the buckets where the configuration names buckets. Each database
     /// goes into a schema of its own, which has to be empty. The databases are read and stay as they are.
@@ -223,11 +223,19 @@ pub struct NewTokenArguments {
 /// `entrepot migrate-metadata`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct MigrateArguments {
-    /// The database of the own images, in place of the one in the folder that is registry_storage
-    #[arg(long, value_name = "FILE")]
+    /// The database of the own images.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The database of the own images, in place of the one in the folder that is registry_storage"
+    )]
     pub registry_database: Option<PathBuf>,
-    /// The database of the cache, in place of the one in the folder that is proxy_storage
-    #[arg(long, value_name = "FILE")]
+    /// The database of the cache.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The database of the cache, in place of the one in the folder that is proxy_storage"
+    )]
     pub proxy_database: Option<PathBuf>,
 }
 

@@ -9,10 +9,16 @@ mod authority;
 mod certificate;
 mod cli;
 mod commands;
+mod database;
 mod descriptors;
+mod object_storage;
+mod peers;
+mod read_cache_metrics;
+mod redirects;
 mod reload;
 mod serve;
 mod socket;
+mod stores;
 mod told;
 
 pub use address::{AddressError, ClientAddress, ServerUrl};
@@ -26,5 +32,8 @@ pub use cli::{
 pub use commands::{
     ApiError, CommandError, MigrateError, Outcome, PromptError, Screen, UserError, UsersFileError, run,
 };
+pub use database::DatabaseError;
+pub use object_storage::BucketError;
 pub use serve::{ServeError, serve};
+pub use stores::Places;
 pub use told::told;

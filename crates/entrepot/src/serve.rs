@@ -19,7 +19,9 @@ use crate::authority::{AccessBlueprint, follow_users};
 use crate::certificate::{self, CertificateError};
 use crate::config::{AccessConfiguration, Configuration, ServerConfiguration, users_text};
 use crate::descriptors;
+use crate::redirects::redirects;
 use crate::socket::{self, OperatorSocket};
+use crate::stores::Places;
 
 /// How long work that outlives its request may take to end, once the connections are gone.
 const TASKS_PATIENCE: Duration = Duration::from_secs(10);
@@ -58,11 +60,18 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
         Some(address) => Some(listen("telemetry.metrics_listen", address).await?),
         None => None,
     };
+    let replica_listener = match &configuration.replica {
+        Some(replica) => Some(listen("replica.listen", replica.listen).await?),
+        None => None,
+    };
     let stopping = stop_on_signals()?;
     for warning in configuration.warnings() {
         tracing::warn!(key = warning.key, "{}", warning.text);
     }
-    let blueprint = blueprint(configuration)?;
+    let mut blueprint = blueprint(configuration)?;
+    if let (Some(replica), Some(listener)) = (&configuration.replica, &replica_listener) {
+        blueprint.replica_address = Some(replica.url(listener.local_addr().unwrap_or(replica.listen)));
+    }
     let users = blueprint.access.as_ref().and_then(|access| access.users.clone());
     let assembly = assemble(blueprint).await?;
     if let Some(access) = &configuration.access {
@@ -80,12 +89,21 @@ pub async fn serve(configuration: &Configuration) -> Result<(), ServeError> {
             .tasks
             .spawn(async move { entrepot_server::serve_metrics(listener, metrics, stopping.cancelled_owned()).await })
     });
+    let replicas_serving = replica_listener.map(|listener| {
+        let (registry, stopping) = (Arc::clone(&assembly.registry), stopping.clone());
+        assembly
+            .tasks
+            .spawn(async move { entrepot_server::serve_replicas(listener, registry, stopping.cancelled_owned()).await })
+    });
     let outcome = run(&assembly, configuration, (listener, tls), stopping).await;
     if let Some(serving) = socket_serving {
         let _ = serving.await;
     }
     if let Some(serving) = metrics_serving {
         // It had the same time to finish; a panic in there is logged by the runtime and no reason not to go on.
+        let _ = serving.await;
+    }
+    if let Some(serving) = replicas_serving {
         let _ = serving.await;
     }
     let are_ended = assembly.tasks.stop(TASKS_PATIENCE).await;
@@ -147,14 +165,8 @@ async fn run(
 pub(crate) fn blueprint(configuration: &Configuration) -> Result<Blueprint, AssembleError> {
     let defaults = Limits::default();
     let access = configuration.access.as_ref();
-    // Metadata must not go elsewhere than where it was told to.
-    if configuration.metadata.postgres().is_some() {
-        return Err(AssembleError::Postgres);
-    }
     Ok(Blueprint {
-        registry_storage: configuration.registry_storage.clone(),
-        temporary_storage: configuration.temporary_registry_storage.clone(),
-        proxy_storage: configuration.proxy_storage.clone(),
+        places: Places::from(configuration),
         remotes: remotes(configuration),
         limits: Limits {
             blob_bytes_max: configuration.server.blob_size_max.unwrap_or(defaults.blob_bytes_max),
@@ -165,6 +177,8 @@ pub(crate) fn blueprint(configuration: &Configuration) -> Result<Blueprint, Asse
         immutable: access.map(|access| access.immutable.clone()).unwrap_or_default(),
         access: access.map(|access| access_blueprint(access, &configuration.server)).transpose()?,
         view: view(&configuration.server),
+        replica_address: None,
+        redirects: redirects(&configuration.storage.redirect),
     })
 }
 

@@ -7,10 +7,15 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use entrepot_metadata::moving::{MovedCounts, move_metadata};
+use entrepot_metadata_sqlite::SqliteStore;
+
 use super::{CommandError, Outcome, Screen};
-use crate::assemble::{AssembleError, DATABASE_FILE, lock};
+use crate::assemble::AssembleError;
 use crate::cli::MigrateArguments;
 use crate::config::{Configuration, PostgresConfiguration, StorageLocation};
+use crate::database::{self, DatabaseError};
+use crate::stores::{DATABASE_FILE, lock};
 
 /// Why metadata cannot be moved.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +52,28 @@ pub enum MigrateError {
     /// A server uses one of the folders.
     #[error("metadata is not moved while a server can change it")]
     InUse(#[source] AssembleError),
-    /// The program has no back end to write to.
-    #[error("{} cannot be moved into the schema {schema}: this program has no PostgreSQL", path.display())]
-    NoBackEnd {
+    /// The old database cannot be opened.
+    #[error("{} cannot be opened", path.display())]
+    Source {
         /// The database.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<entrepot_metadata_sqlite::OpenError>,
+    },
+    /// The new database cannot be opened.
+    #[error("there is nowhere to move metadata to")]
+    Destination(#[source] DatabaseError),
+    /// Nothing was moved.
+    #[error("{} was not moved into the schema {schema}", path.display())]
+    Move {
+        /// The old database.
         path: PathBuf,
         /// The schema.
         schema: String,
+        /// Why.
+        #[source]
+        source: Box<entrepot_metadata::moving::MoveError>,
     },
 }
 
@@ -76,8 +96,12 @@ pub(super) async fn migrate(
     let moves = moves(configuration, postgres, arguments)?;
     let _locks = hold(configuration, &moves)?;
     for Move { database, schema, .. } in &moves {
-        let rows = transfer(database, postgres, schema).await?;
-        writeln!(screen.out, "{}: {rows} rows are now in {schema}", database.display())?;
+        let MovedCounts { repositories, blobs, manifests, tags, .. } = transfer(database, postgres, schema).await?;
+        writeln!(
+            screen.out,
+            "{}: now in {schema}: repositories {repositories}, manifests {manifests}, tags {tags}, blobs {blobs}",
+            database.display()
+        )?;
     }
     Ok(Outcome::Well)
 }
@@ -148,10 +172,16 @@ fn hold(configuration: &Configuration, moves: &[Move]) -> Result<Vec<File>, Migr
     folders.into_iter().map(|(role, folder)| lock(role, folder).map_err(MigrateError::InUse)).collect()
 }
 
-/// Moves everything that one database has into an empty schema; the number of rows. The one place that names back ends.
-async fn transfer(database: &Path, _postgres: &PostgresConfiguration, schema: &str) -> Result<u64, MigrateError> {
-    let (path, schema) = (database.to_owned(), schema.to_owned());
-    std::future::ready(Err(MigrateError::NoBackEnd { path, schema })).await
+/// Moves everything that one database has into an empty schema, in one transaction, and says how much that was.
+async fn transfer(path: &Path, postgres: &PostgresConfiguration, schema: &str) -> Result<MovedCounts, MigrateError> {
+    let path = path.to_owned();
+    let source = match SqliteStore::open(&path) {
+        Ok(source) => source,
+        Err(source) => return Err(MigrateError::Source { path, source: Box::new(source) }),
+    };
+    let destination = database::connect(postgres, schema.to_owned()).await.map_err(MigrateError::Destination)?;
+    let moved = move_metadata(&source, &destination, &|_| ()).await;
+    moved.map_err(|source| MigrateError::Move { path, schema: schema.to_owned(), source: Box::new(source) })
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use entrepot_registry::with_causes;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use super::check::{Finding, Verdict};
-use crate::assemble::AssembleError;
 use crate::config::Configuration;
+use crate::{database, object_storage};
 
 /// How long a trial may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,14 +31,24 @@ impl Trial {
 /// What a configuration names: the one place that names back ends.
 pub(super) fn trials(configuration: &Configuration) -> Vec<Trial> {
     let buckets = configuration.stores().into_iter().filter_map(|(role, location)| {
-        let error = AssembleError::ObjectStorage { role, url: location.object()?.clone() };
-        Some(Trial::new(role, std::future::ready(Err(error.to_string()))))
+        let (url, storage) = (location.object()?.clone(), configuration.storage.clone());
+        Some(Trial::new(role, async move {
+            object_storage::probe(&storage, &url).await.map_err(told)?;
+            Ok(format!("{url} can be read and written"))
+        }))
     });
-    let database = configuration
-        .metadata
-        .postgres()
-        .map(|_| Trial::new("metadata.url", std::future::ready(Err(AssembleError::Postgres.to_string()))));
+    let database = configuration.metadata.postgres().cloned().map(|postgres| {
+        Trial::new("metadata.url", async move {
+            database::probe(&postgres).await.map_err(told)?;
+            Ok("the database answers".to_owned())
+        })
+    });
     buckets.chain(database).collect()
+}
+
+/// An error with everything behind it.
+fn told(error: impl std::error::Error) -> String {
+    with_causes(&error)
 }
 
 /// Tries all of them at once.

@@ -305,15 +305,19 @@ async fn without_a_server_the_storage_is_opened_here_unless_somebody_uses_it() {
     assert_eq!((&stats["bytes"], &stats["size_max"]), (&0.into(), &Value::Null), "{text}");
 
     let held = assemble(Blueprint {
-        registry_storage: folder.path().join("registry").into(),
-        temporary_storage: folder.path().join("tmp"),
-        proxy_storage: folder.path().join("proxy").into(),
+        places: entrepot::Places::folders(
+            folder.path().join("registry"),
+            folder.path().join("tmp"),
+            folder.path().join("proxy"),
+        ),
         remotes: RemotesConfig::default(),
         limits: Limits::default(),
         settings: ProxySettings::default(),
         immutable: entrepot_registry::ImmutableTags::default(),
         access: None,
         view: entrepot_server::ViewSettings::default(),
+        replica_address: None,
+        redirects: entrepot_server::RedirectSettings::never(),
     })
     .await
     .unwrap();

@@ -13,6 +13,7 @@ mod protocol;
 mod proxied;
 
 mod secrets;
+mod shared;
 mod start;
 mod support;
 mod users;

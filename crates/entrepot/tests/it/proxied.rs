@@ -124,7 +124,10 @@ impl Port {
     async fn leftovers(&self) -> usize {
         let registry = &self.registry.assembly().registry;
         registry.fills_ended().await;
-        walk(&self.registry.folder().join("tmp"))
+        let folder = self.registry.folder().join("tmp");
+        // With own images in a bucket, this is where the lock of the process lies.
+        let is_locked = folder.join("entrepot.lock").try_exists().unwrap();
+        walk(&folder) - usize::from(is_locked)
     }
 }
 

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use entrepot::{AccessBlueprint, Assembly, Blueprint, assemble};
+use entrepot::{AccessBlueprint, Assembly, Blueprint, Places, assemble};
 use entrepot_registry::{ImmutableTags, Limits, ProxySettings};
-use entrepot_server::{ConnectionLimits, ServeOutcome, ViewSettings};
+use entrepot_server::{ConnectionLimits, RedirectSettings, ServeOutcome, ViewSettings};
 use entrepot_upstream::{Lookup, RemotesConfig, Timeouts, UpstreamConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use crate::shared::Shared;
 
 /// What a test wants of its registry.
 #[derive(Debug, Default)]
@@ -39,6 +41,8 @@ pub(crate) struct Running {
     server: Option<JoinHandle<ServeOutcome>>,
     assembly: Option<Assembly>,
     setup: Setup,
+    /// What it keeps things in that replicas share, when the run of the tests is about that.
+    shared: Option<Shared>,
 }
 
 impl Running {
@@ -47,8 +51,17 @@ impl Running {
         Self::with(Setup::default()).await
     }
 
+    /// An empty one over folders, also in a run that is about other stores.
+    pub(crate) async fn over_folders() -> Self {
+        Self::over(Setup::default(), None).await
+    }
+
     /// A registry with upstreams, limits or timeouts of the test's own.
     pub(crate) async fn with(setup: Setup) -> Self {
+        Self::over(setup, Shared::if_wanted()).await
+    }
+
+    async fn over(setup: Setup, shared: Option<Shared>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = client();
         let mut running = Self {
@@ -59,6 +72,7 @@ impl Running {
             server: None,
             assembly: None,
             setup,
+            shared,
         };
         running.launch().await;
         running
@@ -120,6 +134,14 @@ impl Running {
         format!("http://{}{path}", self.address)
     }
 
+    fn places(&self) -> Places {
+        let folder = |name| self.folder.path().join(name);
+        match &self.shared {
+            Some(shared) => shared.places(self.folder.path()),
+            None => Places::folders(folder("registry"), folder("tmp"), folder("proxy")),
+        }
+    }
+
     async fn launch(&mut self) {
         let timeouts = self.setup.timeouts.unwrap_or_default();
         let remotes = RemotesConfig {
@@ -129,15 +151,15 @@ impl Running {
             ..RemotesConfig::default()
         };
         let assembly = assemble(Blueprint {
-            registry_storage: self.folder.path().join("registry").into(),
-            temporary_storage: self.folder.path().join("tmp"),
-            proxy_storage: self.folder.path().join("proxy").into(),
+            places: self.places(),
             remotes,
             limits: self.setup.limits.unwrap_or_default(),
             settings: self.setup.settings.clone(),
             immutable: self.setup.immutable.clone(),
             access: self.setup.access.clone(),
             view: self.setup.view.clone(),
+            replica_address: None,
+            redirects: RedirectSettings::never(),
         })
         .await
         .unwrap();

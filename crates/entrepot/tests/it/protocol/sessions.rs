@@ -95,7 +95,8 @@ async fn cancelled_sessions_are_gone(trial: Trial) {
 
 /// How many files wait in the temporary storage.
 fn staged(folder: &Path) -> usize {
-    files(&folder.join("tmp")).iter().filter(|path| path.metadata().unwrap().is_file()).count()
+    let is_staged = |path: &&std::path::PathBuf| path.metadata().unwrap().is_file() && !path.ends_with("entrepot.lock");
+    files(&folder.join("tmp")).iter().filter(is_staged).count()
 }
 
 async fn abandoned_sessions_end(trial: Trial) {

@@ -1,0 +1,48 @@
+//! What a read cache is doing, as series.
+
+use std::sync::Arc;
+
+use entrepot_blobs::ReadCache;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+/// The series of one read cache, read when they are asked for.
+#[derive(Debug)]
+pub(crate) struct ReadCacheMetrics {
+    store: &'static str,
+    cache: Arc<ReadCache>,
+}
+
+impl ReadCacheMetrics {
+    /// Of the cache in front of the store that is called `store`.
+    pub(crate) const fn new(store: &'static str, cache: Arc<ReadCache>) -> Self {
+        Self { store, cache }
+    }
+}
+
+impl Collector for ReadCacheMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let state = self.cache.state();
+        let counters = [
+            ("hits", "Blobs that were read from the local disk", state.hits),
+            ("misses", "Blobs that were read from the object storage", state.misses),
+            ("fetched", "Blobs that were fetched to be kept", state.fetched),
+            ("failed", "Fetches that came to nothing", state.failed),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            let name = format!("read_cache_{}_{name}", self.store);
+            counter.encode(encoder.encode_descriptor(&name, help, None, counter.metric_type())?)?;
+        }
+        let bytes = ConstGauge::new(i64::try_from(state.bytes).unwrap_or(i64::MAX));
+        let name = format!("read_cache_{}_bytes", self.store);
+        bytes.encode(encoder.encode_descriptor(
+            &name,
+            "Bytes that are kept on the local disk",
+            None,
+            bytes.metric_type(),
+        )?)
+    }
+}
