@@ -300,6 +300,7 @@ scale_outages() {
     stop_garage
     check "with the object store stopped, blobs are answered by 503 with Retry-After, soon" scale_refuses_blobs
     start_garage
+    check "the object store is whole again" garage_is_healthy
     check "with the object store back, every replica goes on" scale_goes_on
     signal_garage STOP
     check "with the object store hanging, blobs are answered by 503 with Retry-After, soon" scale_refuses_blobs

@@ -144,9 +144,11 @@ garage() {
 # One cluster, one key, one bucket.
 unite_garage() {
     local node identity
+    : >"$E2E_FOLDER/garage/identities"
     for ((node = 0; node < GARAGE_NODES; node++)); do
         within 30 curl -sS --max-time 2 -o /dev/null "http://127.0.0.1:${GARAGE_PORTS[node]}/"
         identity=$(garage "$node" node id --quiet)
+        echo "$identity" >>"$E2E_FOLDER/garage/identities"
         [ "$node" = 0 ] || garage 0 node connect "$identity"
         garage 0 layout assign --zone "zone-$node" --capacity 10G "${identity%@*}"
     done
@@ -165,8 +167,15 @@ garage_is_healthy() {
     done
 }
 
+# By itself a node looks every half a minute for one that has been away: here it is told to look now.
 garage_node_is_healthy() {
-    garage "$1" json-api GetClusterHealth 2>/dev/null | jq -e '.status == "healthy" and .partitionsAllOk == 256'
+    local identity
+    garage "$1" json-api GetClusterHealth 2>/dev/null | jq -e '.status == "healthy" and .partitionsAllOk == 256' || {
+        while read -r identity; do
+            garage "$1" node connect "$identity" >/dev/null 2>&1 || true
+        done <"$E2E_FOLDER/garage/identities"
+        return 1
+    }
 }
 
 # How many uploads in parts are open in the bucket.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,8 @@ struct Node {
     name: String,
     configuration: PathBuf,
     port: u16,
+    /// Its public key and address, by which others know it; known when it has run once.
+    identity: OnceLock<String>,
     process: Mutex<Option<Process>>,
 }
 
@@ -163,18 +165,24 @@ impl Garage {
 
     /// Makes the nodes know each other, gives each its share, and waits until they agree upon it.
     fn unite(&self) {
-        let identities: Vec<_> =
-            (0..self.nodes.len()).map(|node| self.ask(node, &["node", "id", "--quiet"]).trim().to_owned()).collect();
-        for identity in &identities[1..] {
-            self.ask(0, &["node", "connect", identity]);
-        }
-        for (number, identity) in identities.iter().enumerate() {
-            let zone = format!("zone-{number}");
-            let node = identity.split('@').next().unwrap_or_default();
-            self.ask(0, &["layout", "assign", "--zone", &zone, "--capacity", "10G", node]);
+        for (number, node) in self.nodes.iter().enumerate() {
+            let identity = node.identity.get_or_init(|| self.ask(number, &["node", "id", "--quiet"]).trim().to_owned());
+            if number > 0 {
+                self.ask(0, &["node", "connect", identity]);
+            }
+            let key = identity.split('@').next().unwrap_or_default();
+            self.ask(0, &["layout", "assign", "--zone", &format!("zone-{number}"), "--capacity", "10G", key]);
         }
         self.ask(0, &["layout", "apply", "--version", "1"]);
         self.wait_until_healthy();
+    }
+
+    /// Makes a node look for the others now; by itself it would look every half a minute for one that has been away.
+    fn connect(&self, node: usize) {
+        for identity in self.nodes.iter().filter_map(|other| other.identity.get()) {
+            // One that cannot be reached yet is asked again.
+            self.folder.output(self.command(node).args(["node", "connect", identity]));
+        }
     }
 
     /// Waits until every node that runs sees all the others, and every part of the data in all its copies.
@@ -186,7 +194,11 @@ impl Garage {
             wait_until("the nodes agree", || {
                 let answer = self.folder.output(self.command(node).args(["json-api", "GetClusterHealth"]));
                 let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap_or_default();
-                answer["status"] == "healthy" && answer["partitionsAllOk"] == 256
+                let is_healthy = answer["status"] == "healthy" && answer["partitionsAllOk"] == 256;
+                if !is_healthy {
+                    self.connect(node);
+                }
+                is_healthy
             });
         }
     }
@@ -217,7 +229,7 @@ s3_region = "{REGION}"
 "#
         );
         fs::write(&configuration, text).expect("a file");
-        Self { name, configuration, port, process: Mutex::default() }
+        Self { name, configuration, port, identity: OnceLock::new(), process: Mutex::default() }
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Process>> {
