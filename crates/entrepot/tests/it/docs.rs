@@ -43,13 +43,16 @@ fn must_be(path: &Path, page: &str) {
 }
 
 #[test]
-fn every_configuration_in_the_readme_is_accepted() {
+fn every_configuration_in_the_readme_and_the_page_about_buckets_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("registry.corp.password"), "secret\n").unwrap();
     let surroundings = Surroundings { working_folder: folder.path(), environment: &|_| None };
-    let blocks = blocks("toml");
-    assert_eq!(blocks.len(), 3);
-    for block in blocks {
+    let readme = blocks("toml");
+    assert_eq!(readme.len(), 4);
+    let page = std::fs::read_to_string(root().join("docs/object-storage.md")).unwrap();
+    let page = blocks_of(&page, "toml");
+    assert_eq!(page.len(), 1);
+    for block in readme.into_iter().chain(page) {
         let file = folder.path().join("configuration.toml");
         std::fs::write(&file, &block).unwrap();
         let configuration = Configuration::load(None, &surroundings);
