@@ -7,7 +7,7 @@ MURDERS=20
 PUSHERS=3
 
 scale_checks() {
-    local client
+    local client part
     for client in docker podman buildah skopeo containerd; do
         # shellcheck source=/dev/null
         source "$here/clients/$client.sh"
@@ -19,12 +19,10 @@ scale_checks() {
     # From here on the server is whatever stands behind the balancer.
     local SERVER=$BALANCER PROXIED=$BALANCER/proxy/upstream.test SERVER_LOG=$E2E_FOLDER/log/replicas.log
 
-    scale_clients haproxy never
-    scale_clients haproxy always
-    scale_clients nginx never
-    scale_murders
-    scale_outages
-    scale_cold
+    # E2E_SCALE names the parts that are to run, all of them when it is unset.
+    for part in ${E2E_SCALE:-clients murders outages cold}; do
+        "scale_$part"
+    done
     scale_stop_stores
 }
 
@@ -63,6 +61,12 @@ scale_down() {
 # Real clients.
 
 scale_clients() {
+    scale_clients_through haproxy never
+    scale_clients_through haproxy always
+    scale_clients_through nginx never
+}
+
+scale_clients_through() {
     local with="through $1" client
     [ "$2" = never ] || with+=", with redirects to the object store"
     # Each time with images that are new.
@@ -179,8 +183,8 @@ scale_sweeps() {
 
 scale_has_swept() {
     within 60 scale_is_swept || {
+        find "$E2E_FOLDER"/replica-* -type f
         garage 0 bucket info entrepot
-        find "$E2E_FOLDER"/replica-*
         return 1
     }
 }
@@ -275,7 +279,7 @@ scale_keeps_pushes() {
 scale_is_swept() {
     local open staged
     open=$(garage_open_uploads) &&
-        staged=$(find "$E2E_FOLDER"/replica-* -type f -path '*/storage/_tmp/*') &&
+        staged=$(find "$E2E_FOLDER"/replica-* -type f -path '*/storage/_tmp/*' ! -name entrepot.lock) &&
         [ "$open" = 0 ] && [ -z "$staged" ]
 }
 

@@ -22,7 +22,7 @@ const CONNECTIONS_MAX_DEFAULT: usize = 16;
 
 const ACQUIRE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
-const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// Where metadata is.
 #[derive(Clone, Debug)]

@@ -163,7 +163,7 @@ impl Default for TransferConfiguration {
         Self {
             part_size: 16 << 20,
             parts_in_flight: 8,
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(15),
             retry_for: Duration::from_secs(10),
         }
     }

@@ -63,10 +63,10 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         path: "metadata.statement_timeout",
         form: Form::Text,
-        allowed: "a duration from \"1s\" on, as in \"30s\"",
-        default: "`\"30s\"`",
+        allowed: "a duration from \"1s\" on, as in \"10s\"",
+        default: "`\"10s\"`",
         meaning: "How long one statement may take before the database ends it.",
-        example: "\"30s\"",
+        example: "\"10s\"",
     },
     Key {
         path: "metadata.schema_prefix",

@@ -119,10 +119,10 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         path: "storage.s3.timeout",
         form: Form::Text,
-        allowed: "a duration from \"1s\" on, as in \"30s\"",
-        default: "`\"30s\"`",
+        allowed: "a duration from \"1s\" on, as in \"15s\"",
+        default: "`\"15s\"`",
         meaning: "How long a request may be without progress before it is given up.",
-        example: "\"30s\"",
+        example: "\"15s\"",
     },
     Key {
         path: "storage.s3.retry_for",
@@ -167,10 +167,10 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         path: "storage.gcs.timeout",
         form: Form::Text,
-        allowed: "a duration from \"1s\" on, as in \"30s\"",
-        default: "`\"30s\"`",
+        allowed: "a duration from \"1s\" on, as in \"15s\"",
+        default: "`\"15s\"`",
         meaning: "How long a request may be without progress before it is given up.",
-        example: "\"30s\"",
+        example: "\"15s\"",
     },
     Key {
         path: "storage.gcs.retry_for",
@@ -239,10 +239,10 @@ pub(super) const KEYS: &[Key] = &[
     Key {
         path: "storage.azure.timeout",
         form: Form::Text,
-        allowed: "a duration from \"1s\" on, as in \"30s\"",
-        default: "`\"30s\"`",
+        allowed: "a duration from \"1s\" on, as in \"15s\"",
+        default: "`\"15s\"`",
         meaning: "How long a request may be without progress before it is given up.",
-        example: "\"30s\"",
+        example: "\"15s\"",
     },
     Key {
         path: "storage.azure.retry_for",

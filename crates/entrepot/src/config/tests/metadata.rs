@@ -177,7 +177,7 @@ fn limits_and_names_are_within_what_a_database_takes() {
     let default = postgres(url);
     assert_eq!(
         (default.connections_max, default.acquire_timeout, default.statement_timeout),
-        (16, Duration::from_secs(5), Duration::from_secs(30))
+        (16, Duration::from_secs(5), Duration::from_secs(10))
     );
     assert_eq!(
         (default.registry_schema().as_str(), default.proxy_schema().as_str()),

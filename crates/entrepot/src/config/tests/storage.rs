@@ -169,7 +169,7 @@ checksum = \"none\"
 conditional_put = true
 part_size = \"16MiB\"
 parts_in_flight = 8
-timeout = \"30s\"
+timeout = \"15s\"
 retry_for = \"10s\"
 
 # storage.read_cache: none, all bytes come from the bucket
@@ -184,7 +184,7 @@ url = \"postgres://entrepot@db.corp:5432/entrepot?sslmode=verify-full\"
 # password: none
 connections_max = 16
 acquire_timeout = \"5s\"
-statement_timeout = \"30s\"
+statement_timeout = \"10s\"
 schema_prefix = \"entrepot\"
 
 [server]
