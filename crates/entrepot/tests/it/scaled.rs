@@ -1,7 +1,9 @@
 //! Several registries over one bucket and one database, as replicas behind a load balancer that sends each request anywhere.
 
 mod fills;
+mod known;
 mod moved;
+
 mod sent_on;
 mod uploads;
 

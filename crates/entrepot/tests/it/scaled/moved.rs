@@ -222,27 +222,28 @@ async fn check_says_whether_bucket_and_database_are_there_and_what_to_do() {
     };
     for subject in ["registry_storage", "proxy_storage"] {
         let line = failure(&text, subject);
-        assert!(line.contains("cannot be read and written"), "{line}");
+        assert!(line.contains("cannot be read and written") && line.contains("; look at the name"), "{line}");
     }
     assert!(text.contains("ok      metadata.url") && text.contains("2 of "), "{text}");
 
     write(folder.path(), &shared.at([bucket, nobody]).configuration());
     let text = failed(&run(folder.path(), "check").await);
     let line = failure(&text, "metadata.url");
-    assert!(line.contains("cannot be used"), "{line}");
+    assert!(line.contains("cannot connect") && line.contains("; look at the address, user"), "{line}");
     assert!(text.contains("ok      registry_storage") && text.contains("1 of "), "{text}");
 
     // The right place and the wrong key, password, or name.
     let configuration = shared.configuration();
     let rows = [
-        ("access_key_id = \"GK", "access_key_id = \"GX", "registry_storage"),
-        ("s3://bucket-", "s3://bucket-that-nobody-made-", "registry_storage"),
-        (&*format!(":{database}/"), &*format!(":{database}/no"), "metadata.url"),
+        ("access_key_id = \"GK", "access_key_id = \"GX", "registry_storage", "look at the name of the bucket, and at"),
+        ("s3://bucket-", "s3://bucket-that-nobody-made-", "registry_storage", "address and keys in [storage.s3]"),
+        (&*format!(":{database}/"), &*format!(":{database}/no"), "metadata.url", "database in metadata.url"),
     ];
-    for (right, wrong, subject) in rows {
+    for (right, wrong, subject, cure) in rows {
         assert!(configuration.contains(right), "{right}: {configuration}");
         write(folder.path(), &configuration.replace(right, wrong));
         let text = failed(&run(folder.path(), "check").await);
-        println!("{}", failure(&text, subject));
+        let line = failure(&text, subject);
+        assert!(line.contains(cure), "{line}");
     }
 }
