@@ -3,6 +3,7 @@
 mod fills;
 mod known;
 mod moved;
+mod outages;
 
 mod sent_on;
 mod uploads;

@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     database: String,
     /// What else the configuration says of them.
     tables: String,
+    /// How long both have to answer.
+    patience: &'static str,
 }
 
 impl Shared {
@@ -31,7 +33,7 @@ impl Shared {
 
     /// One, whatever the run is about.
     pub(crate) fn new() -> Self {
-        Self { bucket: GARAGE.bucket(), database: POSTGRES.database(), tables: String::new() }
+        Self { bucket: GARAGE.bucket(), database: POSTGRES.database(), tables: String::new(), patience: "30s" }
     }
 
     /// Where the object storage and the database really listen.
@@ -43,7 +45,12 @@ impl Shared {
     pub(crate) fn at(&self, [bucket, database]: [u16; 2]) -> Self {
         let (url, name) = self.database.rsplit_once('/').unwrap();
         assert!(url.ends_with(&POSTGRES.port().to_string()), "{url}");
-        Self { bucket: self.bucket.at(bucket), database: POSTGRES.url_at(database, name), tables: self.tables.clone() }
+        Self { bucket: self.bucket.at(bucket), database: POSTGRES.url_at(database, name), ..self.clone() }
+    }
+
+    /// The same, with less time to answer than usual.
+    pub(crate) fn impatient(self) -> Self {
+        Self { patience: "10s", ..self }
     }
 
     /// The same, with these tables in the configuration.
@@ -58,14 +65,16 @@ impl Shared {
 
     /// What a configuration says of them.
     pub(crate) fn configuration(&self) -> String {
-        let Self { bucket, database, tables } = self;
+        let Self { bucket, database, tables, patience } = self;
         let Bucket { endpoint, region, name, access_key_id, secret_access_key } = bucket;
         format!(
             "registry_storage = \"s3://{name}/registry\"\ntemporary_registry_storage = \"tmp\"\n\
              proxy_storage = \"s3://{name}/proxy\"\n\
              [storage.s3]\nendpoint = \"{endpoint}\"\nregion = \"{region}\"\n\
              access_key_id = \"{access_key_id}\"\nsecret_access_key = \"{secret_access_key}\"\npart_size = \"5MiB\"\n\
-             [metadata]\nurl = \"{database}\"\nconnections_max = 4\n{tables}"
+             timeout = \"{patience}\"\n\
+             [metadata]\nurl = \"{database}\"\nconnections_max = 4\n\
+             statement_timeout = \"{patience}\"\n{tables}"
         )
     }
 

@@ -17,6 +17,8 @@ const NAME: &str = "upstream.test";
 const CACHED: &str = "proxy/upstream.test/team/app";
 /// The upstream stalls here until it is told to go on.
 const STALLED_AT: usize = 1_000_000;
+/// How long it may take that another replica goes on: the lease of the dead one has to run out.
+const TAKEN_OVER: Duration = Duration::from_mins(1);
 
 /// Three replicas in front of an upstream that has one blob.
 struct Port {
@@ -123,7 +125,8 @@ async fn a_replica_that_dies_while_it_fetches_for_all_is_followed_by_another_one
     port.until_two_follow().await;
     port.fleet.kill(0);
     assert_eq!(first.await.unwrap(), None, "its client comes back, to another one");
-    for pulled in others.await.unwrap() {
+    let others = tokio::time::timeout(TAKEN_OVER, others).await.expect("another replica goes on");
+    for pulled in others.unwrap() {
         assert!(pulled.expect("a whole answer") == port.blob.bytes);
     }
     assert_eq!(port.blob_gets(), 2, "one of the others goes on, and the third reads along from that");
