@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use bytes::Bytes;
-use entrepot_testkit::{FakeUpstream, Image, StoredManifest, artifact};
+use entrepot_testkit::{FakeUpstream, Image, Seen, StoredManifest, artifact};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
@@ -176,16 +176,17 @@ async fn metadata_moves_from_folders_into_a_database_and_nothing_is_missing_ther
     assert!(text.contains("the destination is not empty"), "{text}");
 
     // What is served comes from the database: the old ones are put away.
-    for store in ["registry", "proxy"] {
-        std::fs::rename(folder.path().join(store).join("entrepot.sqlite"), folder.path().join(store).join("old"))
-            .unwrap();
+    let databases = ["registry", "proxy"].map(|store| folder.path().join(store).join("entrepot.sqlite"));
+    for database in &databases {
+        std::fs::copy(database, database.with_file_name("old")).unwrap();
+        std::fs::remove_file(database).unwrap();
     }
     let program = Program::start(folder.path());
     expect(&program).await;
     upstream.forget_requests();
     assert_eq!(program.read(manifest).await, cached.manifest.bytes);
     assert!(program.read(&layer).await == cached.layers[0].bytes);
-    assert_eq!(upstream.count(|seen| seen.is_get()), 0, "it was cached: {:?}", upstream.requests());
+    assert_eq!(upstream.count(Seen::is_get), 0, "it was cached: {:?}", upstream.requests());
     // Also what is pushed now is kept there.
     let image = Image::new(950, &[1000]);
     for blob in image.blobs() {
@@ -197,7 +198,7 @@ async fn metadata_moves_from_folders_into_a_database_and_nothing_is_missing_ther
     assert!(text.contains("the destination is not empty"), "{text}");
     let program = Program::start(folder.path());
     assert_eq!(program.read("/v2/team/new/manifests/1").await, image.manifest.bytes);
-    assert!(["registry", "proxy"].iter().all(|store| !folder.path().join(store).join("entrepot.sqlite").exists()));
+    assert!(databases.iter().all(|database| !database.try_exists().unwrap()));
     program.stop().await;
 }
 
