@@ -9,7 +9,7 @@ use entrepot_upstream::UpstreamConfig;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 
-use super::{Fleet, blob_path, read};
+use super::{Fleet, blob_path, measured, read};
 use crate::shared::Shared;
 use crate::support::Setup;
 
@@ -55,6 +55,12 @@ impl Port {
         gate
     }
 
+    /// What each replica that lives counts.
+    async fn counted(&self, name: &str) -> Vec<u64> {
+        let series = format!("{name}_total");
+        join_all((0..3).map(|replica| measured(&self.fleet[replica], &series))).await
+    }
+
     fn blob_gets(&self) -> usize {
         self.upstream.count(|seen| seen.is_blob() && seen.is_get())
     }
@@ -82,9 +88,7 @@ async fn a_blob_is_fetched_once_for_thirty_clients_of_three_replicas() {
         assert!(pulled.expect("a whole answer") == port.blob.bytes);
     }
     assert_eq!(port.blob_gets(), 1);
-    let read_along = join_all((0..3).map(|replica| port.fleet[replica].metrics())).await;
-    let has_read_along = |text: &&String| text.lines().any(|line| line.ends_with("fills_read_along_total 1"));
-    assert_eq!(read_along.iter().filter(has_read_along).count(), 2, "{read_along:?}");
+    assert_eq!(port.counted("fills_read_along").await.iter().sum::<u64>(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,6 +134,10 @@ async fn a_replica_that_dies_while_it_fetches_for_all_is_followed_by_another_one
         assert!(pulled.expect("a whole answer") == port.blob.bytes);
     }
     assert_eq!(port.blob_gets(), 2, "one of the others goes on, and the third reads along from that");
+    let gets = port.upstream.requests().into_iter().filter(|seen| seen.is_blob() && seen.is_get());
+    let ranges: Vec<_> = gets.map(|seen| seen.header("range").map(str::to_owned)).collect();
+    assert!(ranges[0].is_none() && ranges[1].is_some(), "what was read along is not fetched again: {ranges:?}");
+    assert_eq!(port.counted("fills_taken_over").await.iter().sum::<u64>(), 1);
     drop(gate);
     assert!(read(&port.fleet[2], &blob_path(CACHED, &port.blob.digest)).await == port.blob.bytes);
     assert_eq!(port.blob_gets(), 2);

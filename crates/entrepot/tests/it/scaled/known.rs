@@ -6,19 +6,12 @@ use entrepot_testkit::{Blob, FakeUpstream, Image, Reply, Seen};
 use entrepot_upstream::UpstreamConfig;
 use reqwest::StatusCode;
 
-use super::{Fleet, blob_path, get, push_blob, read};
+use super::{Fleet, blob_path, get, measured, push_blob, read};
 use crate::shared::Shared;
 use crate::support::{Running, Setup};
 
 /// How long news may be on their way.
 const NEWS: Duration = Duration::from_secs(10);
-
-/// The value of a series.
-async fn measured(replica: &Running, series: &str) -> u64 {
-    let text = replica.metrics().await;
-    let value = text.lines().find_map(|line| line.strip_prefix(&format!("entrepot_{series} ")));
-    value.unwrap_or_else(|| panic!("{series}: {text}")).parse().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_pulled_again_comes_from_the_local_disk() {
