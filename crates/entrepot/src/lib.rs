@@ -34,6 +34,7 @@ pub use commands::{
 };
 pub use database::DatabaseError;
 pub use object_storage::BucketError;
+pub use redirects::redirects;
 pub use serve::{ServeError, serve};
 pub use stores::Places;
 pub use told::told;

@@ -6,7 +6,7 @@ use entrepot_server::{RedirectRule, RedirectSettings};
 use crate::config::{RedirectConfiguration, RedirectMode};
 
 /// The rules that come to the same.
-pub(crate) fn redirects(configuration: &RedirectConfiguration) -> RedirectSettings {
+pub fn redirects(configuration: &RedirectConfiguration) -> RedirectSettings {
     let RedirectConfiguration { mode, size_min, lifetime, rules } = configuration;
     let rules = match mode {
         RedirectMode::Never => Vec::new(),

@@ -165,11 +165,17 @@ fn hold(configuration: &Configuration, moves: &[Move]) -> Result<Vec<File>, Migr
     for Move { option, database, .. } in moves {
         let parent = database.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = parent.unwrap_or(Path::new("."));
-        if folders.iter().all(|(_, other)| *other != folder) {
+        if folders.iter().all(|(_, other)| !is_same(other, folder)) {
             folders.push((option, folder));
         }
     }
     folders.into_iter().map(|(role, folder)| lock(role, folder).map_err(MigrateError::InUse)).collect()
+}
+
+/// Whether two paths are one folder, however they are written: taking it twice would be refused as if by a server.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
 }
 
 /// Moves everything that one database has into an empty schema, in one transaction, and says how much that was.

@@ -6,7 +6,7 @@ use entrepot_registry::with_causes;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 
 use super::check::{Finding, Verdict};
-use crate::config::Configuration;
+use crate::config::{Configuration, ObjectScheme, ObjectUrl};
 use crate::{database, object_storage};
 
 /// How long a trial may take.
@@ -33,22 +33,36 @@ pub(super) fn trials(configuration: &Configuration) -> Vec<Trial> {
     let buckets = configuration.stores().into_iter().filter_map(|(role, location)| {
         let (url, storage) = (location.object()?.clone(), configuration.storage.clone());
         Some(Trial::new(role, async move {
-            object_storage::probe(&storage, &url).await.map_err(told)?;
+            let cure =
+                format!("look at the name of the bucket, and at the address and keys in [storage.{}]", table(&url));
+            object_storage::probe(&storage, &url).await.map_err(|error| told(error, &cure))?;
             Ok(format!("{url} can be read and written"))
         }))
     });
     let database = configuration.metadata.postgres().cloned().map(|postgres| {
         Trial::new("metadata.url", async move {
-            database::probe(&postgres).await.map_err(told)?;
+            let cure = "look at the address, user, password and database in metadata.url, and whether the server lets this machine in";
+            database::probe(&postgres).await.map_err(|error| told(error, cure))?;
             Ok("the database answers".to_owned())
         })
     });
     buckets.chain(database).collect()
 }
 
-/// An error with everything behind it.
-fn told(error: impl std::error::Error) -> String {
-    with_causes(&error)
+/// The table of the configuration that is about the bucket.
+fn table(url: &ObjectUrl) -> &'static str {
+    match url.scheme() {
+        ObjectScheme::S3 => "s3",
+        ObjectScheme::Gcs => "gcs",
+        ObjectScheme::Azure => "azure",
+    }
+}
+
+/// An error with everything behind it, in one line, and what to do. Object storage answers with documents of several lines.
+fn told(error: impl std::error::Error, cure: &str) -> String {
+    let text = with_causes(&error);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    format!("{}; {cure}", words.join(" "))
 }
 
 /// Tries all of them at once.

@@ -11,7 +11,7 @@ mod docs;
 mod operator;
 mod protocol;
 mod proxied;
-
+mod scaled;
 mod secrets;
 mod shared;
 mod start;

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use entrepot::{AccessBlueprint, Assembly, Blueprint, Places, assemble};
+use entrepot::{AccessBlueprint, Assembly, Blueprint, Places, assemble, redirects};
 use entrepot_registry::{ImmutableTags, Limits, ProxySettings};
 use entrepot_server::{ConnectionLimits, RedirectSettings, ServeOutcome, ViewSettings};
+use entrepot_testkit::stores::CutProxy;
 use entrepot_upstream::{Lookup, RemotesConfig, Timeouts, UpstreamConfig};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::shared::Shared;
 
 /// What a test wants of its registry.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) upstreams: Vec<UpstreamConfig>,
     pub(crate) limits: Option<Limits>,
@@ -43,6 +44,9 @@ pub(crate) struct Running {
     setup: Setup,
     /// What it keeps things in that replicas share, when the run of the tests is about that.
     shared: Option<Shared>,
+    /// The way of other replicas to its internal listener, when it is one of several.
+    wire: Option<CutProxy>,
+    is_replica: bool,
 }
 
 impl Running {
@@ -61,10 +65,24 @@ impl Running {
         Self::over(setup, Shared::if_wanted()).await
     }
 
+    /// One of several over the same stores, which the others reach.
+    pub(crate) async fn replica(setup: Setup, shared: Shared) -> Self {
+        let mut running = Self::new(setup, Some(shared));
+        running.is_replica = true;
+        running.launch().await;
+        running
+    }
+
     async fn over(setup: Setup, shared: Option<Shared>) -> Self {
+        let mut running = Self::new(setup, shared);
+        running.launch().await;
+        running
+    }
+
+    fn new(setup: Setup, shared: Option<Shared>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = client();
-        let mut running = Self {
+        Self {
             address: ([127, 0, 0, 1], 0).into(),
             client,
             folder,
@@ -73,9 +91,9 @@ impl Running {
             assembly: None,
             setup,
             shared,
-        };
-        running.launch().await;
-        running
+            wire: None,
+            is_replica: false,
+        }
     }
 
     /// Stops the registry and starts it again over the same folders, on another port.
@@ -134,12 +152,30 @@ impl Running {
         format!("http://{}{path}", self.address)
     }
 
-    fn places(&self) -> Places {
+    /// The way of other replicas to its internal listener.
+    pub(crate) fn wire(&self) -> &CutProxy {
+        self.wire.as_ref().unwrap()
+    }
+
+    fn places(&self) -> (Places, RedirectSettings) {
         let folder = |name| self.folder.path().join(name);
         match &self.shared {
-            Some(shared) => shared.places(self.folder.path()),
-            None => Places::folders(folder("registry"), folder("tmp"), folder("proxy")),
+            Some(shared) => {
+                let configuration = shared.configured(self.folder.path());
+                (Places::from(&configuration), redirects(&configuration.storage.redirect))
+            }
+            None => (Places::folders(folder("registry"), folder("tmp"), folder("proxy")), RedirectSettings::never()),
         }
+    }
+
+    /// Where other replicas reach this one, with the listener behind that.
+    async fn replica_listener(&mut self) -> Option<TcpListener> {
+        if !self.is_replica {
+            return None;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.wire = Some(CutProxy::start(listener.local_addr().unwrap()).await);
+        Some(listener)
     }
 
     async fn launch(&mut self) {
@@ -150,16 +186,18 @@ impl Running {
             resolve_overrides: self.setup.lookup.clone().unwrap_or_default(),
             ..RemotesConfig::default()
         };
+        let replica_listener = self.replica_listener().await;
+        let (places, redirects) = self.places();
         let assembly = assemble(Blueprint {
-            places: self.places(),
+            places,
             remotes,
             limits: self.setup.limits.unwrap_or_default(),
             settings: self.setup.settings.clone(),
             immutable: self.setup.immutable.clone(),
             access: self.setup.access.clone(),
             view: self.setup.view.clone(),
-            replica_address: None,
-            redirects: RedirectSettings::never(),
+            replica_address: self.wire.as_ref().map(|wire| format!("http://{}", wire.address())),
+            redirects,
         })
         .await
         .unwrap();
@@ -169,6 +207,11 @@ impl Running {
         let shutdown = async move {
             let _ = stopped.await;
         };
+        if let Some(listener) = replica_listener {
+            let (registry, tasks) = (assembly.registry.clone(), assembly.tasks.clone());
+            let stopping = async move { tasks.stopping().await };
+            assembly.tasks.spawn(entrepot_server::serve_replicas(listener, registry, stopping));
+        }
         let (router, metrics) = (assembly.router.clone(), assembly.metrics.connections());
         let serving = async move {
             entrepot_server::serve(listener, None, router, ConnectionLimits::default(), metrics, shutdown).await

@@ -4,7 +4,7 @@ use entrepot_blobs::SignedUrl;
 use entrepot_oci::Digest;
 use entrepot_registry::{Error, PulledBlob, Repository};
 use http::StatusCode;
-use http::header::{ACCEPT_RANGES, CONTENT_TYPE};
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_TYPE};
 
 use super::{Call, Handled, logged};
 use crate::access_log::RequestFacts;
@@ -31,6 +31,8 @@ pub(super) async fn pull(call: &Call, repository: &Repository, digest: &Digest, 
         return Ok(Answer::new(StatusCode::TEMPORARY_REDIRECT)
             .content_digest(digest)
             .location(url.as_str())
+            // The URL ends, and is for whoever was let in here just now.
+            .header(CACHE_CONTROL, "no-store")
             .bodiless());
     }
     let wanted = Wanted::of(&call.headers, &blob)?;
