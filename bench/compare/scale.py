@@ -68,12 +68,12 @@ FULL = Scale(
     growth_lists=5000,
     counted_requests=200,
     profile_seconds=8,
-    shared_push=512 * MIB,
-    shared_parallel=64 * MIB,
-    shared_pull=256 * MIB,
-    shared_images=200,
-    shared_tags=1000,
-    shared_asks=200,
+    shared_push=128 * MIB,
+    shared_parallel=16 * MIB,
+    shared_pull=64 * MIB,
+    shared_images=100,
+    shared_tags=300,
+    shared_asks=100,
 )
 
 QUICK = Scale(

@@ -72,8 +72,14 @@ class Store:
 
     def processor_seconds(self):
         """Of the first process and its children, those that have ended included."""
-        ended = process.ended_children_seconds(self.process.pid)
-        return ended + process.processor_seconds(process.tree(self.process.pid))
+        while True:
+            try:
+                ended = process.ended_children_seconds(self.process.pid)
+                return ended + process.processor_seconds(process.tree(self.process.pid))
+            except FileNotFoundError:
+                # PostgreSQL starts and ends processes of its own: one that has just ended is counted with the others that have.
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"a store has ended: {self.log.read_text(errors='replace')[-2000:]}") from None
 
     def stop(self):
         if self in self.running:
