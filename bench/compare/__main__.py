@@ -25,7 +25,7 @@ PAGE = pathlib.Path("docs/benchmarks.md")
 QUIET = 0.5
 
 # What --check tries: a little of everything that does not take long.
-CHECKED = ["pull", "small", "push", "images", "tags", "footprint", "growth"]
+CHECKED = ["pull", "small", "push", "images", "tags", "footprint", "growth", "scale"]
 
 
 def main():
@@ -67,6 +67,7 @@ def measure(name, arguments, results):
     try:
         with Bench(storage, QUICK if arguments.quick else FULL) as bench:
             group = make(bench)
+            samples.versions += group.versions
             for number in range(rounds):
                 # Whoever comes later finds a warmer machine: take turns.
                 order = group.kinds if number % 2 == 0 else group.kinds[::-1]

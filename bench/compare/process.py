@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 
 
 def tree(pid):
@@ -28,6 +29,12 @@ def processor_seconds(pids):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def ended_children_seconds(pid):
+    """User and system time of those children that have ended and were waited for."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mib(pids, which):
     """`VmRSS`, the resident memory now, or `VmHWM`, the most that it ever was. What processes share counts for each of
     them."""
@@ -51,3 +58,9 @@ def line(pid, file, start):
     if not found:
         raise RuntimeError(f"process {pid} has ended")
     return found.split()[1]
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

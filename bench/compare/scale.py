@@ -35,6 +35,12 @@ class Scale:
     growth_lists: int
     counted_requests: int
     profile_seconds: float
+    shared_push: int
+    shared_parallel: int
+    shared_pull: int
+    shared_images: int
+    shared_tags: int
+    shared_asks: int
 
 
 FULL = Scale(
@@ -62,6 +68,12 @@ FULL = Scale(
     growth_lists=5000,
     counted_requests=200,
     profile_seconds=8,
+    shared_push=128 * MIB,
+    shared_parallel=16 * MIB,
+    shared_pull=64 * MIB,
+    shared_images=100,
+    shared_tags=300,
+    shared_asks=100,
 )
 
 QUICK = Scale(
@@ -89,6 +101,12 @@ QUICK = Scale(
     growth_lists=50,
     counted_requests=20,
     profile_seconds=1,
+    shared_push=20 * MIB,
+    shared_parallel=2 * MIB,
+    shared_pull=8 * MIB,
+    shared_images=10,
+    shared_tags=50,
+    shared_asks=10,
 )
 
 

@@ -1,6 +1,7 @@
 """Servers: each in a folder of its own, started, waited for, and stopped."""
 
 import http.client
+import re
 import shutil
 import socket
 import subprocess
@@ -25,25 +26,27 @@ class Bench:
         return self
 
     def __exit__(self, *failure):
-        for server in list(self.running):
+        # What uses others was started after them.
+        for server in self.running[::-1]:
             server.stop()
 
-    def start(self, kind, name, upstream=None, fresh=True, certificate=None, wrapper=()):
+    def start(self, kind, name, upstream=None, fresh=True, certificate=None, wrapper=(), shared=None):
         """A server on fresh folders, or on those of its last run; with `upstream`, one that pulls through from there;
-        with `certificate`, one that speaks TLS; below `wrapper`, a program that runs it."""
+        with `certificate`, one that speaks TLS; below `wrapper`, a program that runs it; with `shared`, one that keeps
+        everything in stores that others share."""
         folder = self.folder / kind / name
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        return Server(kind, folder, upstream, certificate, wrapper, self.running)
+        return Server(kind, folder, upstream, certificate, wrapper, self.running, shared)
 
 
 class Server:
     """One running server."""
 
-    def __init__(self, kind, folder, upstream, certificate, wrapper, running):
+    def __init__(self, kind, folder, upstream, certificate, wrapper, running, shared=None):
         self.kind, self.folder, self.running = kind, folder, running
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"127.0.0.1:{process.free_port()}"
         self.is_mirror = upstream is not None
         self.is_tls = certificate is not None
         fields = {
@@ -51,7 +54,10 @@ class Server:
             "upstream": upstream.address if upstream else None,
             "certificate": certificate.certificate if certificate else None,
             "key": certificate.key if certificate else None,
+            "shared": shared,
+            "metrics": f"127.0.0.1:{process.free_port()}" if shared else "off",
         }
+        self.metrics = fields["metrics"]
         command = [*wrapper, *kinds.MODULES[kind].command(folder, fields)]
         begun = time.perf_counter()
         with open(folder / "log", "wb") as log:
@@ -86,6 +92,17 @@ class Server:
         answer.content = answer.read()
         connection.close()
         return answer
+
+    def counted(self, name):
+        """The sum of all series of a counter of ours, or nothing for others."""
+        if self.kind != kinds.ENTREPOT:
+            return None
+        host, port = self.metrics.split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[{{ ]", line))
 
     def path(self, repository, rest):
         """A path of the API, below the upstream's name where the server wants one."""
@@ -126,9 +143,3 @@ class Server:
         """Stops it and removes what it stored."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]

@@ -11,19 +11,21 @@ TITLES = {kinds.ENTREPOT: "Entrepôt", kinds.DOCKER_REGISTRY: "docker-registry",
 PEERS = [kinds.DOCKER_REGISTRY, kinds.NGINX]
 
 # Groups with a table of their own.
-GROWTH, INSTRUCTIONS, PROFILE = "growth", "instructions", "profile"
+GROWTH, INSTRUCTIONS, PROFILE, SCALE = "growth", "instructions", "profile", "scale"
 
 
 def make(results, names):
     """The tables for which there are results, by what stands in their marks."""
     found = {name: samples for name in names if (samples := Samples.read(results, name))}
-    alone = {name: found.pop(name, None) for name in (GROWTH, INSTRUCTIONS, PROFILE)}
+    alone = {name: found.pop(name, None) for name in (GROWTH, INSTRUCTIONS, PROFILE, SCALE)}
     everything = list(found.values())
     made = {}
     if everything:
         made["the table"] = comparison(everything)
     if everything or alone[GROWTH]:
         made["the targets"] = targets.markdown(everything + [one for one in alone.values() if one])
+    if alone[SCALE]:
+        made["the scale"] = scale(alone[SCALE])
     if alone[GROWTH]:
         made["the growth"] = growth(alone[GROWTH])
     if alone[INSTRUCTIONS]:
@@ -49,6 +51,24 @@ def comparison(groups):
             figures = [number(median(by_kind[kind])) if kind in by_kind else "–" for kind in TITLES]
             better = [times_better(row, by_kind, peer) for peer in PEERS]
             lines.append(f"| {name} | {row.label}, {row.unit} | {' | '.join(figures + better)} |")
+    return "\n".join(lines) + "\n"
+
+
+def scale(samples):
+    """Ours and docker-registry, both on the same object store."""
+    lines = [
+        circumstances([samples]),
+        "",
+        "| work | | Entrepôt | docker-registry | better |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    last = None
+    for row, by_kind in samples.values.items():
+        name = row.work if row.work != last else "…"
+        last = row.work
+        figures = [number(median(by_kind[kind])) if kind in by_kind else "–" for kind in kinds.REGISTRIES]
+        figures.append(times_better(row, by_kind, kinds.DOCKER_REGISTRY))
+        lines.append(f"| {name} | {row.label}, {row.unit} | {' | '.join(figures)} |")
     return "\n".join(lines) + "\n"
 
 

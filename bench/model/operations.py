@@ -1,9 +1,8 @@
 """What one request asks of the database and of the object store.
 
-Counted in the code: the calls of `MetadataStore` that the domain makes for a request (crates/registry), the statements of each call
-(crates/metadata-sqlite, one for one; where that loops over references, one statement for all of them, because a round trip costs more
-than a row), and the requests of the object store's layout (crates/blobs-object). One call is one transaction: a call that only reads is
-one statement without a transaction around it, a call that writes has a COMMIT that waits for the log.
+Statements and requests to the bucket are counted: by the program's own metrics, request by request (bench/run --only scale, docs/benchmarks.md).
+Rows and commits follow from the statements' text. A statement is a round trip; nearly all are transactions of their own, without
+BEGIN and COMMIT, and one that writes waits for the log unless it need not.
 """
 
 
@@ -31,8 +30,8 @@ class Operation:
 
     @property
     def round_trips(self):
-        """A transaction that writes has BEGIN and COMMIT as well."""
-        return self.statements + 2 * (self.commits + self.lazy_commits)
+        """Each statement is one: those that write are whole transactions."""
+        return self.statements
 
 
 def sums(name, operations):
@@ -48,14 +47,15 @@ MANIFEST_BY_DIGEST = Operation("GET or HEAD of a manifest by digest", requests=1
 # The link says that the repository holds it; the size is the object's, so that a blob that is gone is not promised.
 BLOB_HEAD = Operation("HEAD of a blob", requests=1, reads=1, gets=1)
 BLOB_CACHED = Operation("GET of a blob, in the read cache", requests=1, reads=1)
-# Where it is has been remembered; otherwise two requests more find the pointer to what was uploaded in parts.
-BLOB_COLD = Operation("GET of a blob, not in the read cache", requests=1, reads=1, gets=1)
-BLOB_REDIRECTED = Operation("GET of a blob, redirected", requests=1, reads=1)
-TAGS_PAGE = Operation("a page of tags, of any length", requests=1, reads=2)
+# How long it is, and then its bytes. To find what was uploaded in parts for the first time takes two requests more.
+BLOB_COLD = Operation("GET of a blob, not in the read cache", requests=1, reads=1, gets=2)
+# Whether it is there: clients are not sent to what is gone.
+BLOB_REDIRECTED = Operation("GET of a blob, redirected", requests=1, reads=1, gets=1)
+TAGS_PAGE = Operation("a page of tags, of any length", requests=1, reads=1)
 REFERRERS_PAGE = Operation("a page of referrers", requests=1, reads=1)
 
 # Pushing. Content is content: rows are the rows that change, without those of indexes.
-SESSION = Operation("POST: begin an upload", requests=1, reads=2, writes=1, rows=1, lazy_commits=1)
+SESSION = Operation("POST: begin an upload", requests=1, writes=1, rows=1, lazy_commits=1)
 
 
 def parts(inputs, mebibytes):
@@ -79,9 +79,9 @@ def chunk_elsewhere(inputs, mebibytes):
     return here
 
 
-# PUT without a body: delete the session, make sure of the repository, link the blob, count its holders.
-CLOSE = Operation("PUT: close an upload", requests=1, reads=2, writes=4, rows=4, commits=1, lazy_commits=1)
-LINK = Operation("link a blob", reads=1, writes=2, rows=2, commits=1)
+# PUT without a body: look at the session, claim it, and in one statement link the blob, count its holder and delete the session.
+CLOSE = Operation("PUT: close an upload", requests=1, reads=1, writes=2, rows=4, commits=1, lazy_commits=1)
+LINK = Operation("link a blob", writes=1, rows=2, commits=1)
 
 
 def blob_whole():
@@ -91,10 +91,11 @@ def blob_whole():
 
 def blob_staged(inputs, mebibytes):
     """As the Docker engine pushes: HEAD, POST, one PATCH with everything, PUT. The upload in parts is begun (marker, POST), gets its last
-    part, is closed (marker, POST) and pointed at; the two markers and the tail go. What fits into one part goes to its place."""
-    multipart = Operation("", puts=2 + 1 + 2 + 1, deletes=3)
+    part, is closed (marker, POST) and pointed at; the two markers and the tail go. What fits into one part goes to its place. One look
+    more at the bucket was counted for both."""
+    multipart = Operation("", gets=1, puts=2 + 1 + 2 + 1, deletes=3)
     if parts(inputs, mebibytes) == 1:
-        multipart = Operation("", puts=1, deletes=1)
+        multipart = Operation("", gets=1, puts=1, deletes=1)
     head = BLOB_HEAD.times(1)
     return sums(
         f"push of a blob of {mebibytes} MiB, as the Docker engine does",
@@ -107,11 +108,8 @@ MOUNT = sums("mount of a blob", [Operation("", requests=1, reads=1, gets=1), LIN
 
 
 def manifest(inputs, layers):
-    """One transaction: look at all that it names (one statement), the repository, the manifest and its content (three), then content,
-    manifest, references (one statement for all), use of what is above (two) and the tag."""
-    return Operation(
-        f"push of a manifest of {layers} layers", requests=1, reads=5, writes=5, rows=4 + layers + 1, commits=1
-    )
+    """One statement: it looks at all that is named, and writes content, manifest, references, use of what is above and the tag."""
+    return Operation(f"push of a manifest of {layers} layers", requests=1, writes=1, rows=4 + layers + 1, commits=1)
 
 
 def image_push(inputs, layers, new, mebibytes):

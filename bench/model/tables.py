@@ -84,11 +84,14 @@ def inputs_table(inputs):
 
 
 def cells_table(inputs):
-    used = {one.cell: one for one in inputs.values() if one.cell}
+    # What was assumed before, also where what was measured has taken its place.
+    used, page = {one.cell: one for one in known.STATED.values() if one.cell}, known.PAGE.read_text()
     lines = ["| cell | figure | unit | assumed so far | measured | how |", "| --- | --- | --- | ---: | ---: | --- |"]
     for cell, figure, unit, how in known.CELLS:
         assumed = f"{used[cell].value:g}" if cell in used else "–"
-        lines.append(f"| {cell} | {figure} | {unit} | {assumed} | not yet | {how} |")
+        value = known.measurement(page, cell)
+        measured = "counted" if cell == "M14" else "not yet" if value is None else number(value)
+        lines.append(f"| {cell} | {figure} | {unit} | {assumed} | {measured} | {how} |")
     return "\n".join(lines) + "\n"
 
 

@@ -44,6 +44,13 @@ class Inputs(unittest.TestCase):
             self.assertTrue(one.cell is None or one.cell in cells, name)
             self.assertIn(one.source, (known.MEASURED, known.COUNTED, known.DOCUMENTED, known.ASSUMED))
 
+    def test_cells_are_read_from_the_page_in_their_own_units(self):
+        page = f"| {known.TAGS} | PostgreSQL's processor, µs each | 3,000 | – |\n| … | statements to PostgreSQL, each | 1.50 | – |"
+        self.assertAlmostEqual(known.measurement(page, "M2"), 2.0)
+        self.assertIsNone(known.measurement(page, "M9"))
+        with self.assertRaises(ValueError):
+            known.measurement(page, "M1")
+
     def test_every_input_changes_something(self):
         inputs = known.read()
         before = deterministic(inputs)

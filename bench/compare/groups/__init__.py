@@ -11,6 +11,7 @@ from groups.instructions import Instructions
 from groups.profile import Profile
 from groups.pull import Pull
 from groups.push import Push
+from groups.shared import Scale
 from groups.slow import Slow
 from groups.small import Small
 from groups.tags import Tags
@@ -30,6 +31,7 @@ USUAL = {
     "tls": Tls,
     "footprint": Footprint,
     "connections": Connections,
+    "scale": Scale,
 }
 
 # What takes longer, or needs more: only by name, or with --all.

@@ -18,6 +18,8 @@ class Group:
     rounds_most = None
     # Programs besides the servers.
     needs = []
+    # What else has a version that the table should name.
+    versions = []
 
     def __init__(self, bench):
         self.bench, self.scale = bench, bench.scale

@@ -2,6 +2,8 @@
 
 import subprocess
 
+import stores
+
 NAME = "docker-registry"
 
 # Debian's own configuration, without passwords, without a line for each request.
@@ -14,9 +16,7 @@ log:
 storage:
   cache:
     blobdescriptor: inmemory
-  filesystem:
-    rootdirectory: {folder}/registry
-  delete:
+{storage}  delete:
     enabled: true
 http:
   addr: {address}
@@ -29,6 +29,24 @@ health:
     threshold: 3
 """
 
+FOLDER = """\
+  filesystem:
+    rootdirectory: {folder}/registry
+"""
+
+BUCKET = """\
+  s3:
+    regionendpoint: http://{shared.address}
+    region: {region}
+    bucket: {shared.bucket}
+    accesskey: {key_id}
+    secretkey: {key_secret}
+    secure: false
+    v4auth: true
+  redirect:
+    disable: {disable}
+"""
+
 MIRROR = """\
 proxy:
   remoteurl: http://{upstream}
@@ -38,8 +56,15 @@ proxy:
 def command(folder, fields):
     """Writes the configuration and returns what starts the server."""
     file = folder / "config.yml"
-    file.write_text((CONFIGURATION + (MIRROR if fields["upstream"] else "")).format(folder=folder, **fields))
-    return ["docker-registry", "serve", file]
+    shared = fields["shared"]
+    if shared:
+        fields |= {"disable": "false" if shared.redirect else "true"}
+        fields |= {"region": stores.REGION, "key_id": stores.KEY_ID, "key_secret": stores.KEY_SECRET}
+    storage = (BUCKET if shared else FOLDER).format(folder=folder, **fields)
+    text = CONFIGURATION + (MIRROR if fields["upstream"] else "")
+    file.write_text(text.format(storage=storage, folder=folder, **fields))
+    # With this variable set, its driver for S3 panics.
+    return ["env", "--unset=AWS_CA_BUNDLE", "docker-registry", "serve", file]
 
 
 def version():
