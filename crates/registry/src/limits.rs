@@ -146,6 +146,10 @@ pub(crate) const SWEEP_BATCH: usize = 100;
 /// Staged bytes that no upload session owns are swept when they are this old; a fill writes more often.
 pub(crate) const ORPHAN_AGE: Duration = Duration::from_hours(24);
 
+/// How old the staged bytes of an upload session must be that has ended, for the sweep to remove them: longer than a request goes on that has
+/// lost its session without having noticed.
+pub(crate) const LOST_SESSION_AGE: Duration = Duration::from_mins(1);
+
 /// How often the uses of cached content that were noted are written. A crash loses as much.
 pub(crate) const USE_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use entrepot_metadata::Timestamp;
 
-use crate::limits::{ORPHAN_AGE, SWEEP_BATCH};
+use crate::limits::{LOST_SESSION_AGE, ORPHAN_AGE, SWEEP_BATCH};
 use crate::registry::Store;
 use crate::replicas::session::Taken;
 use crate::upload::{session_of, stage_of};
@@ -69,6 +69,11 @@ impl Registry {
 
     async fn remove_leftovers(&self, store: &Store, oldest: Option<Timestamp>, swept: &mut Swept) -> Result<(), Error> {
         for staged in store.blobs.staged().await? {
+            // What a session has is looked for in its row. Only a request that has lost its session without having noticed may still be at it.
+            let oldest = match session_of(&staged.stage) {
+                Some(_) => oldest.map(|_| self.clock.now().before(LOST_SESSION_AGE)),
+                None => oldest,
+            };
             let is_young = oldest.is_some_and(|oldest| Timestamp::from(staged.modified) > oldest);
             if is_young || self.is_owned(store, &staged.stage).await? {
                 continue;
