@@ -237,3 +237,6 @@ pub(crate) const NEWS_LASTS: Duration = Duration::from_hours(6);
 
 /// Of how many upstreams a replica takes at its start what others have told.
 pub(crate) const NEWS_REMOTES_MAX: usize = 1000;
+
+/// How long each part of a readiness probe may take: less than whoever asks waits for all of them.
+pub(crate) const PROBE_PATIENCE: Duration = Duration::from_millis(1500);

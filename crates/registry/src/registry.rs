@@ -14,7 +14,7 @@ use crate::created::Dates;
 use crate::eviction::Evictions;
 use crate::fill::Fills;
 use crate::flight::Flights;
-use crate::limits::{CATALOG_BATCH, CATALOG_LOOKED_AT_MAX, CATALOG_SEARCHED_MAX};
+use crate::limits::{CATALOG_BATCH, CATALOG_LOOKED_AT_MAX, CATALOG_SEARCHED_MAX, PROBE_PATIENCE};
 use crate::memory::{Memory, Question};
 use crate::metrics::gauged;
 use crate::proxied::Proxied;
@@ -328,17 +328,28 @@ impl Registry {
         self.clock.now()
     }
 
-    /// Tries what every request needs; what fails is named.
+    /// Tries what every request needs, all at once; what fails, or does not answer within a second and a half, is named.
     pub async fn probe(&self) -> Vec<(&'static str, Error)> {
-        let mut failures = Vec::new();
-        for (name, store) in [("registry storage", &self.own), ("proxy storage", &self.cache)] {
-            if let Err(error) = store.blobs.probe().await {
-                failures.push((name, error.into()));
-            }
-            if let Err(error) = store.metadata.probe().await {
-                failures.push((name, error.into()));
-            }
-        }
-        failures
+        let silence = || format!("no answer within {PROBE_PATIENCE:?}");
+        let blobs = async |name: &'static str, store: &Store| {
+            let probed = tokio::time::timeout(PROBE_PATIENCE, store.blobs.probe()).await;
+            let late = |_| {
+                let source = silence().into();
+                Err(entrepot_blobs::Error::Unavailable { operation: "probe", key: name.to_owned(), source })
+            };
+            probed.unwrap_or_else(late).err().map(|error| (name, Error::from(error)))
+        };
+        let metadata = async |name: &'static str, store: &Store| {
+            let probed = tokio::time::timeout(PROBE_PATIENCE, store.metadata.probe()).await;
+            let late = |_| Err(entrepot_metadata::Error::Unavailable(silence().into()));
+            probed.unwrap_or_else(late).err().map(|error| (name, Error::from(error)))
+        };
+        let failures = tokio::join!(
+            blobs("registry storage", &self.own),
+            metadata("registry metadata", &self.own),
+            blobs("proxy storage", &self.cache),
+            metadata("proxy metadata", &self.cache),
+        );
+        [failures.0, failures.1, failures.2, failures.3].into_iter().flatten().collect()
     }
 }

@@ -345,7 +345,7 @@ mod tests {
         assert!(cache.open(&digest).await.unwrap().unwrap().local_file().is_some());
         // And one with less room makes room.
         drop(ReadCache::open(Arc::new(fixture.store.clone()), fixture.folder.path(), 5).unwrap());
-        assert!(!blob_path(fixture.folder.path(), &digest).exists());
+        assert!(!blob_path(fixture.folder.path(), &digest).try_exists().unwrap());
     }
 
     #[tokio::test]
@@ -360,7 +360,7 @@ mod tests {
         }
         assert_eq!(fixture.cache.state().bytes, 16);
         assert!(!fixture.read(&digests[0]).await.1 && fixture.read(&digests[2]).await.1);
-        assert!(!blob_path(fixture.folder.path(), &digests[0]).exists());
+        assert!(!blob_path(fixture.folder.path(), &digests[0]).try_exists().unwrap());
         fs::remove_file(blob_path(fixture.folder.path(), &digests[1])).unwrap();
         assert_eq!(fixture.read(&digests[1]).await, ("number 2".to_owned(), false));
         assert_eq!(fixture.cache.state().bytes, 8);
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(fixture.cache.size(&digest).await.unwrap(), None);
         assert!(!fixture.cache.delete(&digest).await.unwrap());
         assert!(fixture.cache.open(&digest).await.unwrap().is_none());
-        assert!(!blob_path(fixture.folder.path(), &digest).exists());
+        assert!(!blob_path(fixture.folder.path(), &digest).try_exists().unwrap());
     }
 
     #[tokio::test]
