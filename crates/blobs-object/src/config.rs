@@ -45,7 +45,7 @@ pub struct ObjectStoreConfig {
     pub retries_max: usize,
     /// For how long that goes on: no attempt begins later, so the whole takes at most this and the time of one attempt.
     pub retry_for: Duration,
-    /// Bytes of a part of an upload, at least [`PART_BYTES_MIN`](crate::PART_BYTES_MIN). What is not larger is uploaded in one piece.
+    /// Bytes of a part of an upload, at least [`PART_BYTES_MIN`]. What is not larger is uploaded in one piece.
     pub part_size: u64,
     /// How parts grow, so that there are never too many.
     pub part_growth: PartGrowth,
