@@ -202,16 +202,22 @@ async fn a_crash_leaves_nothing_behind_the_sweep() {
         for is_parked in [false, true] {
             let bucket = FaultyBucket::new();
             let (crashed, sweeping) = (over(&bucket, PART as u64), over(&bucket, PART as u64));
-            let mut ingest = staged(&crashed.0, "session", &content("crash", offset)).await;
-            if is_parked {
-                let parked = Some(ingest.park().await.unwrap());
-                ingest = crashed.0.resume(&id("session"), Algorithm::Sha256, parked).await.unwrap().unwrap();
-                absorb(&mut ingest, &content("more", 2 * PART)).await;
-            }
-            // Nothing of the process runs any more: not even destructors.
+            let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let store = crashed.0.clone();
+            let uploading = process.spawn(async move {
+                let mut ingest = staged(&store, "session", &content("crash", offset)).await;
+                if is_parked {
+                    let parked = Some(ingest.park().await.unwrap());
+                    ingest = store.resume(&id("session"), Algorithm::Sha256, parked).await.unwrap().unwrap();
+                    absorb(&mut ingest, &content("more", 2 * PART)).await;
+                }
+                ingest
+            });
+            let ingest = uploading.await.unwrap();
+            // Nothing of the process runs any more: not even destructors, nor the upload of parts.
             bucket.fail(|_, _| Some(Verdict::Fails));
             std::mem::forget(ingest);
-            crashed.0.drained().await;
+            tokio::task::spawn_blocking(move || drop(process)).await.unwrap();
             bucket.heal();
             for staged in sweeping.0.staged().await.unwrap() {
                 assert!(sweeping.0.discard(&staged.stage).await.unwrap());
