@@ -127,6 +127,12 @@ async fn a_replica_that_dies_while_it_fetches_for_all_is_followed_by_another_one
     let others: Vec<_> = (0..10).map(|number| port.pull(1 + number % 2)).collect();
     let others = Tasks::default().spawn(join_all(others));
     port.until_two_follow().await;
+    // Each of them has some bytes, behind which it may have to go on.
+    for replica in [1, 2] {
+        let url = port.fleet[replica].url(&blob_path(CACHED, &port.blob.digest));
+        let mut answer = crate::support::client().get(url).send().await.unwrap();
+        assert!(answer.chunk().await.unwrap().is_some_and(|bytes| !bytes.is_empty()));
+    }
     port.fleet.kill(0);
     assert_eq!(first.await.unwrap(), None, "its client comes back, to another one");
     let others = tokio::time::timeout(TAKEN_OVER, others).await.expect("another replica goes on");
