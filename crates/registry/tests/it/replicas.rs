@@ -193,6 +193,9 @@ async fn another_replica_goes_on_where_one_that_dies_has_left_off() {
     assert_eq!(port.blob_gets(), 2, "one of the others goes on, and the third reads along from that");
     drop(gate);
     assert_eq!(port.pull(2, &digest).await.unwrap(), bytes[..]);
+    for replica in &port.replicas[1..] {
+        replica.registry.fills_ended().await;
+    }
     assert_eq!(port.cache.blobs.size(&digest).await.unwrap(), Some(3_000_000));
 }
 
