@@ -49,6 +49,7 @@ struct Port {
     upstream: FakeUpstream,
     replicas: Vec<Replica>,
     wire: Arc<Wire>,
+    own: Store,
     cache: Store,
     _folder: tempfile::TempDir,
 }
@@ -111,7 +112,7 @@ impl Port {
                 Replica { registry, runtime: Some(runtime.unwrap()) }
             })
             .collect();
-        Self { upstream, replicas, wire, cache, _folder: folder }
+        Self { upstream, replicas, wire, own, cache, _folder: folder }
     }
 
     /// A blob, as a client of the replica reads it.
@@ -230,13 +231,10 @@ async fn an_upload_is_one_request_s_at_a_time_whichever_replica_it_comes_to() {
         async move { writer.append_to_upload(&id, Chunk::default(), body.boxed()).await }
     });
     sender.send(Bytes::from_static(b"first ")).unwrap();
-    let busy = loop {
-        // Until the first request has it, this one has it for a moment.
-        match port.hosted(1).append_to_upload(id, Chunk::default(), source("")).await {
-            Err(error) => break error,
-            Ok(_) => tokio::task::yield_now().await,
-        }
-    };
+    while !port.own.metadata.upload_progress(&upload.id).await.unwrap().unwrap().is_claimed {
+        tokio::task::yield_now().await;
+    }
+    let busy = port.hosted(1).append_to_upload(id, Chunk::default(), source("second")).await.unwrap_err();
     assert!(matches!(busy, Error::UploadBusy { .. }), "{busy:?}");
     drop(sender);
     let written = writing.await.unwrap();
