@@ -4,7 +4,9 @@ use entrepot_oci::{Algorithm, ByteRange};
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::{assert_absent, collect, content, frames, read, sha256, spawn, stage, staged, staged_size, stored};
+use super::{
+    assert_absent, assert_unstaged, collect, content, frames, read, sha256, spawn, stage, staged, staged_size, stored,
+};
 use crate::{BlobStore, CommitError};
 
 /// Staged bytes are no blob; committed ones are, and the stage is gone.
@@ -17,7 +19,7 @@ pub async fn nothing_is_visible_before_the_commit(store: &dyn BlobStore) {
     assert_eq!(ingest.commit(&digest).await.unwrap(), 300_000);
     assert_eq!(store.size(&digest).await.unwrap(), Some(300_000));
     assert_eq!(read(store, &digest).await, bytes);
-    assert_eq!(staged_size(store, "visible").await, None);
+    assert_unstaged(store, "visible").await;
 }
 
 /// Neither the digest that was asked for, nor the one that was found, nor the stage.
@@ -28,7 +30,7 @@ pub async fn a_wrong_digest_keeps_nothing(store: &dyn BlobStore) {
     assert_eq!((expected, actual), (wanted.clone(), sha256(&bytes)));
     assert_absent(store, &wanted).await;
     assert_absent(store, &sha256(&bytes)).await;
-    assert_eq!(staged_size(store, "wrong").await, None);
+    assert_unstaged(store, "wrong").await;
 }
 
 /// SHA-512 is as good as SHA-256.
@@ -73,7 +75,7 @@ pub async fn commits_are_idempotent(store: &dyn BlobStore) {
     stored(store, "again-2", &bytes).await;
     assert_eq!(collect(reader.stream(None)).await.unwrap(), bytes);
     assert_eq!(read(store, &digest).await, bytes);
-    assert_eq!(staged_size(store, "again-2").await, None);
+    assert_unstaged(store, "again-2").await;
 }
 
 /// Everybody who pushes the same blob at the same time has pushed it.
@@ -91,7 +93,7 @@ pub async fn concurrent_commits_of_one_digest_all_succeed(store: &dyn BlobStore)
     }
     assert_eq!(read(store, &digest).await, bytes);
     for id in &ids {
-        assert_eq!(staged_size(store, id).await, None);
+        assert_unstaged(store, id).await;
     }
 }
 
@@ -123,7 +125,7 @@ pub async fn content_of_a_known_digest_is_a_blob(store: &dyn BlobStore) {
         ingest.absorb(frames(&bytes, 100_000), u64::MAX).await.unwrap();
         assert_eq!(ingest.commit(&expected).await.is_ok(), is_right, "{name}");
         assert_absent(store, &said).await;
-        assert_eq!(staged_size(store, name).await, None);
+        assert_unstaged(store, name).await;
         if is_right {
             assert_eq!(read(store, &expected).await, bytes);
         } else {

@@ -176,6 +176,16 @@ async fn assert_absent(store: &dyn BlobStore, digest: &Digest) {
     assert!(store.open(digest).await.expect("the store answers").is_none());
 }
 
+/// Waits until nothing of the stage is listed any more: a store that is far away removes what has ended after it has answered.
+async fn assert_unstaged(store: &dyn BlobStore, id: &str) {
+    soon(async {
+        while staged_size(store, id).await.is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// The size of what is staged under `id`.
 async fn staged_size(store: &dyn BlobStore, id: &str) -> Option<u64> {
     let listed = store.staged().await.expect("stages are listed");

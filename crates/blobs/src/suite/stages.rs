@@ -9,7 +9,8 @@ use entrepot_oci::Algorithm;
 use futures_util::{StreamExt as _, stream};
 
 use super::{
-    assert_absent, channel, collect, content, frames, read, sha256, soon, spawn, stage, staged, staged_size, stored,
+    assert_absent, assert_unstaged, channel, collect, content, frames, read, sha256, soon, spawn, stage, staged,
+    staged_size, stored,
 };
 use crate::{AbsorbError, BlobStore, CommitError, Error, Parked, WAITING_BYTES_MAX};
 
@@ -72,7 +73,7 @@ pub async fn a_parked_hash_of_other_bytes_is_not_trusted(store: &dyn BlobStore) 
 /// Dropping an ingest is giving it up.
 pub async fn a_dropped_ingest_leaves_nothing(store: &dyn BlobStore) {
     drop(staged(store, "dropped", &content("dropped", 5000)).await);
-    assert_eq!(staged_size(store, "dropped").await, None);
+    assert_unstaged(store, "dropped").await;
     assert!(store.resume(&stage("dropped"), Algorithm::Sha256, None).await.unwrap().is_none());
 }
 
@@ -88,7 +89,7 @@ pub async fn stages_are_listed_and_discarded(store: &dyn BlobStore) {
     for id in ["listed-a", "listed-b", "listed-c"] {
         assert!(store.discard(&stage(id)).await.unwrap());
         assert!(!store.discard(&stage(id)).await.unwrap());
-        assert_eq!(staged_size(store, id).await, None);
+        assert_unstaged(store, id).await;
     }
 }
 
@@ -129,7 +130,7 @@ pub async fn the_limit_counts_the_whole_stage(store: &dyn BlobStore) {
     assert!(matches!(refused, Err(AbsorbError::TooLarge { limit: 100 })), "{refused:?}");
     assert_eq!(ingest.absorb(frames(&bytes.slice(..1000), 1000), 10_000).await.unwrap(), 1000);
     drop(ingest);
-    assert_eq!(staged_size(store, "limited").await, None);
+    assert_unstaged(store, "limited").await;
 }
 
 /// An upstream that breaks off: the next request goes on from there.
