@@ -3,14 +3,13 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest, MediaType};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use crate::arrivals::Arrivals;
 use crate::auth::Auth;
 use crate::authority::{Authority, ClientCertificates};
 use crate::content::Content;
@@ -19,9 +18,6 @@ use crate::reply::Reply;
 use crate::rule::{Rule, RuleBuilder, apply};
 use crate::seen::Seen;
 use crate::server::serve;
-
-/// How long a test waits for a request before it fails: far longer than any request takes.
-const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// A registry on a loopback port that is honest until a rule makes it lie. It ends when it is dropped.
 pub struct FakeUpstream {
@@ -34,8 +30,7 @@ pub struct FakeUpstream {
 /// What the server and the test share.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Counts the requests, and so wakes whoever waits for one.
-    arrivals: watch::Sender<usize>,
+    arrivals: Arrivals<Seen>,
 }
 
 #[derive(Default)]
@@ -44,8 +39,6 @@ struct State {
     content: Content,
     rules: Vec<Rule>,
     auth: Auth,
-    requests: Vec<Seen>,
-    connections: usize,
     tokens: usize,
     oldest_token: usize,
     /// What it answers as an identity provider, if it is one.
@@ -79,7 +72,7 @@ impl FakeUpstream {
     }
 
     async fn start_with(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
-        let shared = Arc::new(Shared { state: Mutex::default(), arrivals: watch::Sender::new(0) });
+        let shared = Arc::new(Shared { state: Mutex::default(), arrivals: Arrivals::default() });
         let (address, server) = serve(address, tls.clone(), Arc::clone(&shared)).await.expect("a port to listen on");
         let upstream = Self { address, tls, shared, server: Mutex::new(Some(server)) };
         upstream.shared.lock().url = upstream.url();
@@ -182,24 +175,22 @@ impl FakeUpstream {
 
     /// Every request so far, in the order of arrival.
     pub fn requests(&self) -> Vec<Seen> {
-        self.shared.lock().requests.clone()
+        self.shared.arrivals.requests()
     }
 
     /// How many requests so far `matches` is true of.
     pub fn count(&self, matches: impl Fn(&Seen) -> bool) -> usize {
-        self.shared.lock().requests.iter().filter(|seen| matches(seen)).count()
+        self.shared.arrivals.count(matches)
     }
 
     /// How many connections were accepted so far, whether or not a request came over them.
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections
+        self.shared.arrivals.connections()
     }
 
     /// Forgets the requests and connections so far.
     pub fn forget_requests(&self) {
-        let mut state = self.shared.lock();
-        state.requests.clear();
-        state.connections = 0;
+        self.shared.arrivals.forget();
     }
 
     /// Waits until `matches` is true of a request, and returns the first such.
@@ -207,8 +198,7 @@ impl FakeUpstream {
     /// # Panics
     /// When none comes for 20 seconds.
     pub async fn wait_for(&self, matches: impl Fn(&Seen) -> bool) -> Seen {
-        self.wait_for_count(1, &matches).await;
-        self.requests().into_iter().find(|seen| matches(seen)).expect("it was there a moment ago")
+        self.shared.arrivals.wait_for(matches).await
     }
 
     /// Waits until `matches` is true of `count` requests.
@@ -216,10 +206,7 @@ impl FakeUpstream {
     /// # Panics
     /// When they do not come for 20 seconds.
     pub async fn wait_for_count(&self, count: usize, matches: impl Fn(&Seen) -> bool) {
-        let mut arrivals = self.shared.arrivals.subscribe();
-        let arrived = arrivals.wait_for(|_| self.count(&matches) >= count);
-        let arrived = tokio::time::timeout(WAIT_MAX, arrived).await;
-        assert!(arrived.is_ok(), "{} of {count} requests came: {:#?}", self.count(&matches), self.requests());
+        self.shared.arrivals.wait_for_count(count, matches).await;
     }
 
     pub(crate) fn set_issuer(&self, issuer: Arc<IssuerContent>) {
@@ -257,18 +244,18 @@ impl Shared {
     }
 
     pub(crate) fn count_connection(&self) {
-        self.lock().connections += 1;
+        self.arrivals.count_connection();
     }
 
     /// The reply to a request, which is recorded first.
     pub(crate) fn reply(&self, seen: &Seen) -> Reply {
         let reply = {
             let mut state = self.lock();
-            state.requests.push(seen.clone());
+            self.arrivals.record(seen.clone());
             let honest = state.honest(seen);
             apply(&mut state.rules, seen, honest)
         };
-        self.arrivals.send_modify(|count| *count += 1);
+        self.arrivals.tell();
         reply
     }
 }

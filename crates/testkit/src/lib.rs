@@ -17,6 +17,7 @@
 //!
 //! Nothing sleeps: a test holds a transfer with a [`Gate`] and waits for requests with [`FakeUpstream::wait_for`].
 
+mod arrivals;
 mod auth;
 mod authority;
 mod content;

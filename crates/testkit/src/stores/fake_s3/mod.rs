@@ -14,10 +14,9 @@ mod xml;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use rule::S3RuleBuilder;
@@ -27,11 +26,9 @@ use self::content::{Content, Object, etag_of, refuse};
 use self::rule::{Action, Rule, take};
 use self::server::serve;
 use super::bucket::Bucket;
+use crate::arrivals::Arrivals;
 use crate::gate::Gate;
 use crate::reply::Reply;
-
-/// How long a test waits for a request before it fails: far longer than any request takes.
-const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// An S3 server that is honest until a rule makes it lie. It believes every signature, in a header or in the URL. Its entity
 /// tags are no MD5. It ends when it is dropped.
@@ -70,16 +67,13 @@ pub struct OpenUpload {
 /// What the server and the test share.
 struct Shared {
     state: Mutex<State>,
-    /// Counts the requests, and so wakes whoever waits for one.
-    arrivals: watch::Sender<usize>,
+    arrivals: Arrivals<S3Seen>,
 }
 
 #[derive(Default)]
 struct State {
     content: Content,
     rules: Vec<Rule>,
-    requests: Vec<S3Seen>,
-    connections: usize,
     now: Option<SystemTime>,
 }
 
@@ -89,7 +83,7 @@ impl FakeS3 {
     /// # Panics
     /// When no port can be had.
     pub async fn start() -> Self {
-        let shared = Arc::new(Shared { state: Mutex::default(), arrivals: watch::Sender::new(0) });
+        let shared = Arc::new(Shared { state: Mutex::default(), arrivals: Arrivals::default() });
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (address, server) = serve(any_port, Arc::clone(&shared)).await.expect("a port to listen on");
         Self { address, shared, server: Mutex::new(Some(server)) }
@@ -215,24 +209,22 @@ impl FakeS3 {
 
     /// Every request so far, in the order of arrival.
     pub fn requests(&self) -> Vec<S3Seen> {
-        self.shared.lock().requests.clone()
+        self.shared.arrivals.requests()
     }
 
     /// How many requests so far `matches` is true of.
     pub fn count(&self, matches: impl Fn(&S3Seen) -> bool) -> usize {
-        self.shared.lock().requests.iter().filter(|seen| matches(seen)).count()
+        self.shared.arrivals.count(matches)
     }
 
     /// How many connections were accepted so far, whether or not a request came over them.
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections
+        self.shared.arrivals.connections()
     }
 
     /// Forgets the requests and connections so far.
     pub fn forget_requests(&self) {
-        let mut state = self.shared.lock();
-        state.requests.clear();
-        state.connections = 0;
+        self.shared.arrivals.forget();
     }
 
     /// Waits until `matches` is true of a request, and returns the first such.
@@ -240,8 +232,7 @@ impl FakeS3 {
     /// # Panics
     /// When none comes for 20 seconds.
     pub async fn wait_for(&self, matches: impl Fn(&S3Seen) -> bool) -> S3Seen {
-        self.wait_for_count(1, &matches).await;
-        self.requests().into_iter().find(|seen| matches(seen)).expect("it was there a moment ago")
+        self.shared.arrivals.wait_for(matches).await
     }
 
     /// Waits until `matches` is true of `count` requests.
@@ -249,10 +240,7 @@ impl FakeS3 {
     /// # Panics
     /// When they do not come for 20 seconds.
     pub async fn wait_for_count(&self, count: usize, matches: impl Fn(&S3Seen) -> bool) {
-        let mut arrivals = self.shared.arrivals.subscribe();
-        let arrived = arrivals.wait_for(|_| self.count(&matches) >= count);
-        let arrived = tokio::time::timeout(WAIT_MAX, arrived).await;
-        assert!(arrived.is_ok(), "{} of {count} requests came: {:#?}", self.count(&matches), self.requests());
+        self.shared.arrivals.wait_for_count(count, matches).await;
     }
 
     fn add_rule(&self, rule: Rule) {
@@ -287,17 +275,17 @@ impl Shared {
     }
 
     fn count_connection(&self) {
-        self.lock().connections += 1;
+        self.arrivals.count_connection();
     }
 
     /// Records a request, and says what is to become of it.
     fn arrive(&self, seen: &S3Seen) -> (Option<Action>, Option<Gate>) {
         let taken = {
             let mut state = self.lock();
-            state.requests.push(seen.clone());
+            self.arrivals.record(seen.clone());
             take(&mut state.rules, seen)
         };
-        self.arrivals.send_modify(|count| *count += 1);
+        self.arrivals.tell();
         taken
     }
 
