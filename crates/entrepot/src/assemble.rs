@@ -95,8 +95,6 @@ pub enum AssembleError {
     /// A bucket has no database inside.
     #[error("{url} needs a database for its metadata: set metadata.url to that of a PostgreSQL database")]
     NoDatabase {
-        /// The configuration's name for the bucket.
-        role: &'static str,
         /// The bucket.
         url: ObjectUrl,
     },

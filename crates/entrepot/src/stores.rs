@@ -171,7 +171,7 @@ impl Places {
             }
             (StorageLocation::Folder(folder), None) => Arc::new(open_database(role, folder)?),
             (StorageLocation::Object(url), None) => {
-                return Err(AssembleError::NoDatabase { role: role.key, url: url.clone() });
+                return Err(AssembleError::NoDatabase { url: url.clone() });
             }
         };
         Ok(Store { blobs, metadata })

@@ -1,8 +1,7 @@
 //! The commands beside `serve`, run as programs: what they ask of a server, what they tell, and how they end.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -17,6 +16,8 @@ use entrepot_upstream::RemotesConfig;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use crate::command::{failed, run, told};
 
 /// A digest that looks like one.
 fn digest(letter: &str) -> String {
@@ -72,22 +73,6 @@ impl Admin {
     fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-async fn run(folder: &Path, words: &str) -> Output {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_entrepot"));
-    program.args(words.split_whitespace()).current_dir(folder);
-    tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap()
-}
-
-fn told(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn failed(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn entry(repository: &str, letter: &str, is_pinned: bool) -> Value {

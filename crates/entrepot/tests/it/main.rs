@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod architecture;
 mod blob_body;
+mod command;
 mod command_line;
 mod crash;
 mod deploy;

@@ -3,13 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
 use entrepot_testkit::{FakeUpstream, Image, Seen, StoredManifest, artifact};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
+use crate::command::{failed, run, told};
 use crate::shared::Shared;
 
 /// A server in a folder, until it is stopped.
@@ -69,22 +70,6 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-async fn run(folder: &Path, words: &str) -> Output {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_entrepot"));
-    program.args(words.split_whitespace()).current_dir(folder);
-    tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap()
-}
-
-fn told(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn failed(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn write(folder: &Path, configuration: &str) {
