@@ -5,6 +5,7 @@
 //! panics costs its own request and nothing more.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::str::FromStr;
 
 use axum::extract::Request;
@@ -85,7 +86,8 @@ where
     let mut response = match check(&request) {
         Ok(()) => {
             let is_head = request.method() == Method::HEAD;
-            guarded(id, is_head, answer(request)).await
+            // By reference: passed on by value, the largest future of a request would have its place twice in it.
+            guarded(id, is_head, pin!(answer(request))).await
         }
         Err(refusal) => refused(&refusal, request.method() == Method::HEAD, Some(id)),
     };
@@ -187,7 +189,7 @@ fn refused(refusal: &Refusal, is_head: bool, id: Option<RequestId>) -> Response 
 }
 
 /// The answer, or what is left to say after a panic.
-async fn guarded(id: RequestId, is_head: bool, answer: impl Future<Output = Response>) -> Response {
+async fn guarded(id: RequestId, is_head: bool, answer: Pin<&mut impl Future<Output = Response>>) -> Response {
     // Nothing of a request outlives its panic but what is shared, and that is behind locks which tell poisoned from sound.
     let outcome = AssertUnwindSafe(answer).catch_unwind().await;
     outcome.unwrap_or_else(|panic| {
