@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use entrepot_blobs::ReadCache;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use crate::series;
 
 /// The series of one read cache, read when they are asked for.
 #[derive(Debug)]
@@ -32,17 +32,9 @@ impl Collector for ReadCacheMetrics {
             ("failed", "Fetches that came to nothing", state.failed),
         ];
         for (name, help, value) in counters {
-            let counter = ConstCounter::new(value);
-            let name = format!("read_cache_{}_{name}", self.store);
-            counter.encode(encoder.encode_descriptor(&name, help, None, counter.metric_type())?)?;
+            series::counter(&mut encoder, &format!("read_cache_{}_{name}", self.store), help, value)?;
         }
-        let bytes = ConstGauge::new(i64::try_from(state.bytes).unwrap_or(i64::MAX));
         let name = format!("read_cache_{}_bytes", self.store);
-        bytes.encode(encoder.encode_descriptor(
-            &name,
-            "Bytes that are kept on the local disk",
-            None,
-            bytes.metric_type(),
-        )?)
+        series::gauge(&mut encoder, &name, "Bytes that are kept on the local disk", state.bytes)
     }
 }

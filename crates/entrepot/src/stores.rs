@@ -22,6 +22,7 @@ use crate::config::{
     Configuration, MetadataConfiguration, PostgresConfiguration, StorageConfiguration, StorageLocation,
 };
 use crate::database;
+use crate::metadata_metrics::MetadataMetrics;
 use crate::object_storage::Buckets;
 use crate::peers::HttpPeers;
 
@@ -169,7 +170,12 @@ impl Places {
                 let opened = database::open(postgres, schema, (role.name, opening.metrics.registry_mut())).await;
                 opened.map_err(AssembleError::Database)?
             }
-            (StorageLocation::Folder(folder), None) => Arc::new(open_database(role, folder)?),
+            (StorageLocation::Folder(folder), None) => {
+                let database = Arc::new(open_database(role, folder)?);
+                let series = MetadataMetrics::new(role.name, Arc::clone(&database));
+                opening.metrics.registry_mut().register_collector(Box::new(series));
+                database
+            }
             (StorageLocation::Object(url), None) => {
                 return Err(AssembleError::NoDatabase { url: url.clone() });
             }
@@ -204,7 +210,10 @@ fn open_folder(role: Role, folder: &Path, staging: PathBuf) -> Result<Filesystem
 }
 
 fn open_database(role: Role, folder: &Path) -> Result<SqliteStore, AssembleError> {
-    SqliteStore::open(&folder.join(DATABASE_FILE)).map_err(|source| AssembleError::Metadata { role: role.key, source })
+    // The folder's lock keeps every other process out.
+    let store = SqliteStore::open(&folder.join(DATABASE_FILE));
+    let store = store.map_err(|source| AssembleError::Metadata { role: role.key, source })?;
+    Ok(store.remembering())
 }
 
 /// Makes the folder and takes it for this process. The lock goes with the process, however it ends.

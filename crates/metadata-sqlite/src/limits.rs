@@ -54,3 +54,10 @@ pub(crate) const MOVED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The pages that are read before the other store has taken them.
 pub(crate) const MOVED_PAGES_AHEAD: usize = 2;
+
+/// The bytes of manifests that are remembered, and those of links of blobs: the images that are pulled most, some thousand of
+/// them, and nothing that a small machine would miss.
+pub(crate) const REMEMBERED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The bytes of a manifest beyond which it is read each time: one that is larger would drive many others out.
+pub(crate) const REMEMBERED_ROW_BYTES_MAX: usize = 64 * 1024;

@@ -15,10 +15,12 @@ use entrepot_metadata::{
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
 use futures_core::stream::BoxStream;
 
+use crate::changes::Changes;
 use crate::in_process::InProcess;
 use crate::limits::WRITE_WAIT_MAX;
 use crate::open::{self, OpenError};
 use crate::readers::Readers;
+use crate::remembered::{MemoryCounts, Remembered};
 use crate::writer::{WriteCounts, Writer};
 use crate::{
     blobs, credentials, entries, eviction, export, manifests, pins, protection, push, repositories, signing_keys, tags,
@@ -37,7 +39,8 @@ use crate::{
 /// may read is closed to them when it is opened.
 ///
 /// Several processes may have the file open on one machine; each waits for the others' write locks. Inside of this process
-/// nothing else may open and close it, because that drops the process's locks on it.
+/// nothing else may open and close it, because that drops the process's locks on it. A process that keeps all others from the file can
+/// have what pulls look up [remembered](Self::remembering).
 ///
 /// The futures run on a tokio runtime with timers. Dropped, the store finishes the writes that are queued, copies the log
 /// into the database and closes the file, which blocks the thread for as long as that takes.
@@ -47,6 +50,8 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     process: Arc<InProcess>,
+    /// `None` where another process may write as well.
+    remembered: Option<Remembered>,
 }
 
 impl SqliteStore {
@@ -66,7 +71,23 @@ impl SqliteStore {
     pub fn open_waiting(path: &Path, wait_max: Duration) -> Result<Self, OpenError> {
         let connection = open::writer(path, wait_max)?;
         let writer = Writer::start(connection, wait_max).map_err(OpenError::Thread)?;
-        Ok(Self { readers: Readers::new(path.to_owned()), writer, process: Arc::default() })
+        let readers = Readers::new(path.to_owned());
+        Ok(Self { readers, writer, process: Arc::default(), remembered: None })
+    }
+
+    /// The same store, which from now on answers from memory what pulls look up again and again: manifests, and links of
+    /// blobs, 4 MiB of each, exactly as the file has them.
+    ///
+    /// Only for a process that has locked all others out: their writes would go unnoticed.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.remembered = Some(Remembered::new(self.writer.commits()));
+        self
+    }
+
+    /// What the memory has done so far; nothing of a store that does not [remember](Self::remembering).
+    pub fn memory_counts(&self) -> MemoryCounts {
+        self.remembered.as_ref().map(Remembered::counts).unwrap_or_default()
     }
 
     /// How much was written since the store was opened.
@@ -86,12 +107,17 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<BlobLink>, Error> {
-        self.readers.read(|connection| blobs::get(connection, repository, digest))
+        let look_up = || self.readers.read(|connection| blobs::get(connection, repository, digest));
+        match &self.remembered {
+            Some(remembered) => remembered.link(repository, digest.as_str(), look_up),
+            None => look_up(),
+        }
     }
 
     async fn link_blob(&self, repository: &RepositoryName, blob: &BlobLink, now: Timestamp) -> Result<(), Error> {
         let (repository, blob) = (repository.clone(), blob.clone());
-        self.writer.write(move |connection| blobs::link(connection, &repository, &blob, now)).await
+        let changes = Changes::Of(repository.clone());
+        self.writer.write(changes, move |connection| blobs::link(connection, &repository, &blob, now)).await
     }
 
     async fn unlink_blob(
@@ -101,7 +127,10 @@ impl MetadataStore for SqliteStore {
         protected: &ProtectedTags,
     ) -> Result<Deletion, Error> {
         let (repository, digest, protected) = (repository.clone(), digest.clone(), protected.clone());
-        self.writer.write(move |connection| protection::unlink_blob(connection, &repository, &digest, &protected)).await
+        let changes = Changes::Of(repository.clone());
+        self.writer
+            .write(changes, move |connection| protection::unlink_blob(connection, &repository, &digest, &protected))
+            .await
     }
 
     async fn blob_holders(&self, digest: &Digest, limit: usize) -> Result<Vec<(RepositoryName, BlobLink)>, Error> {
@@ -122,7 +151,11 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<ManifestRow>, Error> {
-        self.readers.read(|connection| manifests::get(connection, repository, digest))
+        let look_up = || self.readers.read(|connection| manifests::get(connection, repository, digest));
+        match &self.remembered {
+            Some(remembered) => remembered.manifest(repository, digest.as_str(), look_up),
+            None => look_up(),
+        }
     }
 
     async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<TagRow>, Error> {
@@ -130,11 +163,16 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn tagged_manifest(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<ManifestRow>, Error> {
-        self.readers.read(|connection| manifests::tagged(connection, repository, tag))
+        let look_up = || self.readers.read(|connection| manifests::tagged(connection, repository, tag));
+        match &self.remembered {
+            Some(remembered) => remembered.manifest(repository, tag.as_str(), look_up),
+            None => look_up(),
+        }
     }
 
     async fn push_manifest(&self, push: ManifestPush) -> Result<PushOutcome, Error> {
-        self.writer.write(move |connection| push::push(connection, &push)).await
+        let changes = Changes::Of(push.repository.clone());
+        self.writer.write(changes, move |connection| push::push(connection, &push)).await
     }
 
     async fn confirm_tag(
@@ -145,7 +183,8 @@ impl MetadataStore for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, Error> {
         let (repository, tag, digest) = (repository.clone(), tag.clone(), digest.clone());
-        self.writer.write(move |connection| tags::confirm(connection, &repository, &tag, &digest, now)).await
+        let changes = Changes::Of(repository.clone());
+        self.writer.write(changes, move |connection| tags::confirm(connection, &repository, &tag, &digest, now)).await
     }
 
     async fn delete_tag(
@@ -155,7 +194,10 @@ impl MetadataStore for SqliteStore {
         protected: &ProtectedTags,
     ) -> Result<Deletion, Error> {
         let (repository, tag, protected) = (repository.clone(), tag.clone(), protected.clone());
-        self.writer.write(move |connection| protection::delete_tag(connection, &repository, &tag, &protected)).await
+        let changes = Changes::Of(repository.clone());
+        self.writer
+            .write(changes, move |connection| protection::delete_tag(connection, &repository, &tag, &protected))
+            .await
     }
 
     async fn delete_manifest(
@@ -165,8 +207,9 @@ impl MetadataStore for SqliteStore {
         protected: &ProtectedTags,
     ) -> Result<Deletion, Error> {
         let (repository, digest, protected) = (repository.clone(), digest.clone(), protected.clone());
+        let changes = Changes::Of(repository.clone());
         self.writer
-            .write(move |connection| protection::delete_manifest(connection, &repository, &digest, &protected))
+            .write(changes, move |connection| protection::delete_manifest(connection, &repository, &digest, &protected))
             .await
     }
 
@@ -219,8 +262,9 @@ impl MetadataStore for SqliteStore {
     ) -> Result<bool, Error> {
         let (process, id, writer) = (Arc::clone(&self.process), id.clone(), writer.map(str::to_owned));
         let (repository, blob) = (repository.clone(), blob.clone());
+        let changes = Changes::Of(repository.clone());
         self.writer
-            .write(move |connection| {
+            .write(changes, move |connection| {
                 let is_done = uploads::finish(connection, &process, &id, writer.as_deref(), &repository, &blob, now)?;
                 Ok(is_done.then_some((process, id, writer)))
             })
@@ -269,7 +313,7 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn touch(&self, uses: Vec<Use>) -> Result<(), Error> {
-        self.writer.write(move |connection| uses::touch(connection, &uses)).await
+        self.writer.write(Changes::Nothing, move |connection| uses::touch(connection, &uses)).await
     }
 
     async fn entries(&self, repository: Option<&RepositoryName>, page: &Page<EntryKey>) -> Result<Vec<Entry>, Error> {
@@ -278,12 +322,15 @@ impl MetadataStore for SqliteStore {
 
     async fn evict(&self, eviction: &Eviction) -> Result<Vec<Evicted>, Error> {
         let eviction = *eviction;
-        self.writer.write(move |connection| eviction::evict(connection, &eviction)).await
+        self.writer.write(Changes::Anything, move |connection| eviction::evict(connection, &eviction)).await
     }
 
     async fn forget(&self, repository: &RepositoryName, reference: Option<&TagOrDigest>) -> Result<Forgotten, Error> {
         let (repository, reference) = (repository.clone(), reference.cloned());
-        self.writer.write(move |connection| eviction::forget(connection, &repository, reference.as_ref())).await
+        let changes = Changes::Of(repository.clone());
+        self.writer
+            .write(changes, move |connection| eviction::forget(connection, &repository, reference.as_ref()))
+            .await
     }
 
     async fn unheld_blobs(&self, limit: usize) -> Result<Vec<BlobLink>, Error> {
@@ -292,17 +339,17 @@ impl MetadataStore for SqliteStore {
 
     async fn forget_blob(&self, digest: &Digest) -> Result<bool, Error> {
         let digest = digest.clone();
-        self.writer.write(move |connection| blobs::forget(connection, &digest)).await
+        self.writer.write(Changes::Nothing, move |connection| blobs::forget(connection, &digest)).await
     }
 
     async fn pin(&self, pin: &Pin) -> Result<(), Error> {
         let pin = pin.clone();
-        self.writer.write(move |connection| pins::put(connection, &pin)).await
+        self.writer.write(Changes::Nothing, move |connection| pins::put(connection, &pin)).await
     }
 
     async fn unpin(&self, repository: &RepositoryName, reference: &TagOrDigest) -> Result<bool, Error> {
         let (repository, reference) = (repository.clone(), reference.clone());
-        self.writer.write(move |connection| pins::delete(connection, &repository, &reference)).await
+        self.writer.write(Changes::Nothing, move |connection| pins::delete(connection, &repository, &reference)).await
     }
 
     async fn pins(&self, limit: usize) -> Result<Vec<Pin>, Error> {
@@ -311,7 +358,7 @@ impl MetadataStore for SqliteStore {
 
     async fn add_credential(&self, credential: &CredentialRow) -> Result<bool, Error> {
         let credential = credential.clone();
-        self.writer.write(move |connection| credentials::add(connection, &credential)).await
+        self.writer.write(Changes::Nothing, move |connection| credentials::add(connection, &credential)).await
     }
 
     async fn credential(&self, id: &str) -> Result<Option<CredentialRow>, Error> {
@@ -324,15 +371,15 @@ impl MetadataStore for SqliteStore {
 
     async fn delete_credential(&self, id: &str) -> Result<bool, Error> {
         let id = id.to_owned();
-        self.writer.write(move |connection| credentials::delete(connection, &id)).await
+        self.writer.write(Changes::Nothing, move |connection| credentials::delete(connection, &id)).await
     }
 
     async fn touch_credentials(&self, uses: Vec<(String, Timestamp)>) -> Result<(), Error> {
-        self.writer.write(move |connection| credentials::touch(connection, &uses)).await
+        self.writer.write(Changes::Nothing, move |connection| credentials::touch(connection, &uses)).await
     }
 
     async fn sweep_credentials(&self, unused_since: Timestamp, now: Timestamp) -> Result<u64, Error> {
-        self.writer.write(move |connection| credentials::sweep(connection, unused_since, now)).await
+        self.writer.write(Changes::Nothing, move |connection| credentials::sweep(connection, unused_since, now)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SigningKeyRow>, Error> {
@@ -341,12 +388,14 @@ impl MetadataStore for SqliteStore {
 
     async fn add_signing_key(&self, key: &SigningKeyRow, newest: Option<&str>) -> Result<bool, Error> {
         let (key, newest) = (key.clone(), newest.map(str::to_owned));
-        self.writer.write(move |connection| signing_keys::add(connection, &key, newest.as_deref())).await
+        self.writer
+            .write(Changes::Nothing, move |connection| signing_keys::add(connection, &key, newest.as_deref()))
+            .await
     }
 
     async fn delete_signing_key(&self, id: &str) -> Result<bool, Error> {
         let id = id.to_owned();
-        self.writer.write(move |connection| signing_keys::delete(connection, &id)).await
+        self.writer.write(Changes::Nothing, move |connection| signing_keys::delete(connection, &id)).await
     }
 
     /// The folder is one process's own.

@@ -16,6 +16,7 @@ use entrepot_metadata::Error;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::changes::{Changes, Commits};
 use crate::failure::{self, Failure};
 use crate::limits::{CLOSE_WAIT_MAX, GROUP_LENGTH_MAX, LOG_PAGES_BUSY_MAX, LOG_PAGES_IDLE_MAX, QUEUE_LENGTH_MAX};
 
@@ -36,6 +37,7 @@ pub(crate) struct Writer {
     thread: Option<JoinHandle<()>>,
     wait_max: Duration,
     counts: Arc<Counts>,
+    commits: Arc<Commits>,
 }
 
 #[derive(Debug, Default)]
@@ -58,34 +60,36 @@ impl Writer {
     pub(crate) fn start(connection: Connection, wait_max: Duration) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
         let counts = Arc::new(Counts::default());
-        let thread_counts = Arc::clone(&counts);
+        let commits = Arc::new(Commits::default());
+        let (for_thread, noted) = (Arc::clone(&counts), Arc::clone(&commits));
         let thread = thread::Builder::new().name("metadata-writer".to_owned()).spawn(move || {
-            Thread { connection, jobs, counts: thread_counts, commits: Lasts::ThroughPowerLoss }.run();
+            Thread { connection, jobs, counts: for_thread, noted, commits: Lasts::ThroughPowerLoss }.run();
         })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), wait_max, counts })
+        Ok(Self { queue: Some(queue), thread: Some(thread), wait_max, counts, commits })
     }
 
     /// Runs `operation` on the writer's thread and returns once it is durable; after an error nothing of it is there.
     ///
     /// From the moment it is queued it happens whether or not the caller still waits.
-    pub(crate) async fn write<T, Operation>(&self, operation: Operation) -> Result<T, Error>
+    pub(crate) async fn write<T, Operation>(&self, changes: Changes, operation: Operation) -> Result<T, Error>
     where
         T: Send + 'static,
         Operation: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        self.queue(Lasts::ThroughPowerLoss, operation).await
+        self.queue(Lasts::ThroughPowerLoss, changes, operation).await
     }
 
-    /// The same for what a loss of power may take, as long as nothing that was written after it is kept.
+    /// The same for what a loss of power may take, as long as nothing that was written after it is kept. Nothing that pulls look
+    /// up is among that.
     pub(crate) async fn write_unsynced<T, Operation>(&self, operation: Operation) -> Result<T, Error>
     where
         T: Send + 'static,
         Operation: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        self.queue(Lasts::ThroughRestarts, operation).await
+        self.queue(Lasts::ThroughRestarts, Changes::Nothing, operation).await
     }
 
-    async fn queue<T, Operation>(&self, lasts: Lasts, operation: Operation) -> Result<T, Error>
+    async fn queue<T, Operation>(&self, lasts: Lasts, changes: Changes, operation: Operation) -> Result<T, Error>
     where
         T: Send + 'static,
         Operation: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
@@ -94,7 +98,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let work = Box::new(Write { operation: Some(operation), result: None, reply });
         let queue = self.queue.as_ref().ok_or_else(thread_ended)?;
-        match tokio::time::timeout_at(deadline.into(), queue.send(Job { deadline, lasts, work })).await {
+        match tokio::time::timeout_at(deadline.into(), queue.send(Job { deadline, lasts, changes, work })).await {
             Ok(Ok(())) => answer.await.unwrap_or_else(|_| Err(thread_ended())),
             Ok(Err(_closed)) => Err(thread_ended()),
             Err(_elapsed) => Err(Error::Unavailable(Box::new(NotTried::QueueFull(self.wait_max)))),
@@ -107,6 +111,11 @@ impl Writer {
             Some(queue) if !queue.is_closed() => Ok(()),
             _ => Err(thread_ended()),
         }
+    }
+
+    /// What becomes of the changes that are written.
+    pub(crate) fn commits(&self) -> Arc<Commits> {
+        Arc::clone(&self.commits)
     }
 
     pub(crate) fn counts(&self) -> WriteCounts {
@@ -135,6 +144,7 @@ struct Job {
     /// When it has waited long enough for a lock.
     deadline: Instant,
     lasts: Lasts,
+    changes: Changes,
     work: Box<dyn Work>,
 }
 
@@ -196,6 +206,8 @@ struct Thread {
     connection: Connection,
     jobs: mpsc::Receiver<Job>,
     counts: Arc<Counts>,
+    /// Who remembers what was read is told here.
+    noted: Arc<Commits>,
     /// What the connection makes of a commit now.
     commits: Lasts,
 }
@@ -242,7 +254,14 @@ impl Thread {
             Err(error) => return fail_all(group, &Arc::new(error)),
         }
         self.counts.writes.fetch_add(group.len() as u64, Ordering::Relaxed);
-        match self.run_each(group).and_then(|()| self.commit()) {
+        let written = self.run_each(group).and_then(|()| {
+            // Around the commit, and ended before anybody is answered: who was answered finds nothing older remembered.
+            self.noted.begin(group.iter().map(|job| &job.changes));
+            let committed = self.commit();
+            self.noted.end(group.iter().map(|job| &job.changes));
+            committed
+        });
+        match written {
             Ok(()) => group.drain(..).for_each(|job| job.work.succeed()),
             Err(error) => {
                 self.roll_back();

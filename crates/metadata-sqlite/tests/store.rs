@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use entrepot_metadata_sqlite::{OpenError, SqliteStore};
 use entrepot_oci::{Algorithm, Digest, Manifest, MediaType, RepositoryName, Tag, TagOrDigest};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 const NOW: Timestamp = Timestamp::from_milliseconds(1_700_000_000_000);
 
@@ -98,9 +100,18 @@ fn meddle(path: &Path, sql: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_suite_passes_and_leaves_sound_files() {
+    run_suite(|store| store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_suite_passes_with_what_is_remembered() {
+    run_suite(SqliteStore::remembering).await;
+}
+
+async fn run_suite(set_up: impl Fn(SqliteStore) -> SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
     suite::run(|case| {
-        let store = SqliteStore::open(&folder.path().join(format!("{case}.sqlite"))).unwrap();
+        let store = set_up(SqliteStore::open(&folder.path().join(format!("{case}.sqlite"))).unwrap());
         std::future::ready(Arc::new(store) as Arc<dyn MetadataStore>)
     })
     .await;
@@ -241,6 +252,55 @@ async fn two_stores_of_one_file_see_each_others_writes() {
     drop(one);
     drop(other);
     assert_sound(&path);
+}
+
+/// The number of a pushed index, out of its bytes.
+fn number_of(bytes: &Bytes) -> u32 {
+    let manifest: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    manifest["annotations"]["number"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_reads_anything_older_than_what_was_answered_or_read_before() {
+    const PUSHES: u32 = 300;
+    let (_folder, path) = place();
+    let store = Arc::new(SqliteStore::open(&path).unwrap().remembering());
+    store.push_manifest(push(0)).await.unwrap();
+    let answered = Arc::new(AtomicU32::new(0));
+    let mut readers = JoinSet::new();
+    for _ in 0..3 {
+        let (store, answered) = (Arc::clone(&store), Arc::clone(&answered));
+        readers.spawn(async move {
+            let mut least = 0;
+            while least < PUSHES {
+                least = least.max(answered.load(Ordering::SeqCst));
+                let row = store.tagged_manifest(&app(), &latest()).await.unwrap().unwrap();
+                let found = number_of(&row.bytes);
+                assert!(found >= least, "{found} after {least}");
+                // Whoever has seen the tag moved, finds its manifest as well.
+                assert!(store.manifest(&app(), &row.digest).await.unwrap().is_some());
+                least = found;
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for number in 1..=PUSHES {
+        store.push_manifest(push(number)).await.unwrap();
+        answered.store(number, Ordering::SeqCst);
+        assert_eq!(number_of(&store.tagged_manifest(&app(), &latest()).await.unwrap().unwrap().bytes), number);
+    }
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
+    }
+    assert!(store.memory_counts().hits > 0, "nothing was remembered");
+    let protected = ProtectedTags::default();
+    store.delete_manifest(&app(), &push(PUSHES).digest, &protected).await.unwrap();
+    assert_eq!(store.tagged_manifest(&app(), &latest()).await.unwrap(), None);
+    assert_eq!(store.manifest(&app(), &push(PUSHES).digest).await.unwrap(), None);
+    store.link_blob(&app(), &blob(), NOW).await.unwrap();
+    assert_eq!(store.blob(&app(), &blob().digest).await.unwrap(), Some(blob()));
+    store.unlink_blob(&app(), &blob().digest, &protected).await.unwrap();
+    assert_eq!(store.blob(&app(), &blob().digest).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod docs;
 mod operator;
 mod protocol;
 mod proxied;
+mod remembered;
 mod scaled;
 mod secrets;
 mod shared;

@@ -83,13 +83,6 @@ async fn read(replica: &Running, path: &str) -> Bytes {
     response.bytes().await.unwrap()
 }
 
-/// The value of a series.
-async fn measured(replica: &Running, series: &str) -> u64 {
-    let text = replica.metrics().await;
-    let value = text.lines().find_map(|line| line.strip_prefix(&format!("entrepot_{series} ")));
-    value.unwrap_or_else(|| panic!("{series}: {text}")).parse().unwrap()
-}
-
 fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }

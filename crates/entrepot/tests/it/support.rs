@@ -137,6 +137,13 @@ impl Running {
         text
     }
 
+    /// The value of a series.
+    pub(crate) async fn measured(&self, series: &str) -> u64 {
+        let text = self.metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("entrepot_{series} ")));
+        value.unwrap_or_else(|| panic!("{series}: {text}")).parse().unwrap()
+    }
+
     /// The folder that everything is stored in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

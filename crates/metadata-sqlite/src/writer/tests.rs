@@ -29,7 +29,7 @@ fn create(connection: &Connection, name: &str) -> Result<(), Failure> {
 }
 
 async fn write(writer: &Writer, name: &'static str) -> Result<(), Error> {
-    writer.write(move |connection| create(connection, name)).await
+    writer.write(Changes::Nothing, move |connection| create(connection, name)).await
 }
 
 /// The repositories that are there for everyone.
@@ -57,7 +57,7 @@ impl Hold {
                 released.recv().unwrap();
                 Ok(())
             };
-            writer.write(wait).await
+            writer.write(Changes::Nothing, wait).await
         });
         has_started.await.unwrap();
         Self { release, write }
@@ -86,7 +86,9 @@ async fn writes_that_wait_together_share_one_commit() {
     for number in 0..WAITING {
         let writer = Arc::clone(&writer);
         let name = format!("r{number}");
-        waiting.spawn(async move { writer.write(move |connection| create(connection, &name)).await.unwrap() });
+        waiting.spawn(async move {
+            writer.write(Changes::Nothing, move |connection| create(connection, &name)).await.unwrap();
+        });
     }
     queued(&writer, WAITING).await;
     assert!(stored(&path).is_empty());
@@ -100,11 +102,11 @@ async fn writes_that_wait_together_share_one_commit() {
 async fn a_write_that_fails_leaves_its_neighbours_alone() {
     let (_folder, path, writer) = writer(WRITE_WAIT_MAX);
     let hold = Hold::new(&writer).await;
-    let failing = writer.write(|connection| {
+    let failing = writer.write(Changes::Nothing, |connection| {
         create(connection, "half-done")?;
         Ok(connection.execute_batch("INSERT INTO repositories (id) VALUES (1)")?)
     });
-    let refusing = writer.write(|connection| {
+    let refusing = writer.write(Changes::Nothing, |connection| {
         create(connection, "refused")?;
         Err::<(), _>(Error::TooManyUploads { open: 1 }.into())
     });
@@ -126,7 +128,7 @@ async fn a_write_that_fails_leaves_its_neighbours_alone() {
 async fn a_commit_that_fails_fails_every_write_of_its_group() {
     let (_folder, path, writer) = writer(WRITE_WAIT_MAX);
     let hold = Hold::new(&writer).await;
-    let breaking = writer.write(|connection| {
+    let breaking = writer.write(Changes::Nothing, |connection| {
         // Checked by the commit alone: a blob of a repository that is not there.
         connection.execute_batch("PRAGMA defer_foreign_keys = ON")?;
         Ok(connection.execute_batch("INSERT INTO blob_links VALUES ('nobody', 'sha256:', 1, 1, 1)")?)
@@ -155,11 +157,12 @@ async fn a_commit_that_fails_fails_every_write_of_its_group() {
 async fn a_full_disk_fails_writes_as_full_and_nothing_else() {
     let (_folder, path, writer) = writer(WRITE_WAIT_MAX);
     write(&writer, "before").await.unwrap();
-    let limit_pages = |pages: &'static str| writer.write(move |connection| Ok(connection.execute_batch(pages)?));
+    let limit_pages =
+        |pages: &'static str| writer.write(Changes::Nothing, move |connection| Ok(connection.execute_batch(pages)?));
     // The limit of pages is answered as a full disk is; 1 stands for as many as there are.
     limit_pages("PRAGMA max_page_count = 1").await.unwrap();
     let filling = || {
-        writer.write(|connection| {
+        writer.write(Changes::Nothing, |connection| {
             create(connection, "half-done")?;
             let sql = "INSERT INTO manifest_contents (digest, bytes) VALUES ('sha256:', zeroblob(4000000))";
             Ok(connection.execute_batch(sql)?)
@@ -279,7 +282,7 @@ async fn a_full_queue_makes_writes_unavailable_after_their_wait() {
 async fn a_writer_whose_thread_has_ended_says_so() {
     let (_folder, _path, writer) = writer(WRITE_WAIT_MAX);
     writer.check().unwrap();
-    let panicked = writer.write(|_| -> Result<(), Failure> { panic!("as the test wants") }).await;
+    let panicked = writer.write(Changes::Nothing, |_| -> Result<(), Failure> { panic!("as the test wants") }).await;
     assert!(matches!(panicked, Err(Error::Backend(_))), "{panicked:?}");
     writer.queue.as_ref().unwrap().closed().await;
     assert!(matches!(writer.check(), Err(Error::Backend(_))));
@@ -289,7 +292,7 @@ async fn a_writer_whose_thread_has_ended_says_so() {
 /// Writes about a mebibyte.
 async fn write_much(writer: &Writer) {
     let sql = "INSERT INTO manifest_contents (digest, bytes) VALUES (hex(randomblob(32)), zeroblob(1000000))";
-    writer.write(move |connection| Ok(connection.execute_batch(sql)?)).await.unwrap();
+    writer.write(Changes::Nothing, move |connection| Ok(connection.execute_batch(sql)?)).await.unwrap();
 }
 
 fn log_bytes(path: &Path) -> u64 {
@@ -326,11 +329,11 @@ fn is_synced(connection: &Connection) -> Result<bool, Failure> {
 #[tokio::test]
 async fn only_a_group_of_which_nothing_must_last_is_left_unsynced() {
     let (_folder, _path, writer) = writer(WRITE_WAIT_MAX);
-    assert!(writer.write(is_synced).await.unwrap());
+    assert!(writer.write(Changes::Nothing, is_synced).await.unwrap());
     for _ in 0..2 {
         assert!(!writer.write_unsynced(is_synced).await.unwrap());
     }
-    assert!(writer.write(is_synced).await.unwrap());
+    assert!(writer.write(Changes::Nothing, is_synced).await.unwrap());
 
     let hold = Hold::new(&writer).await;
     let release = async {
@@ -339,7 +342,7 @@ async fn only_a_group_of_which_nothing_must_last_is_left_unsynced() {
     };
     let (first, second, third, ()) = tokio::join!(
         writer.write_unsynced(is_synced),
-        writer.write(is_synced),
+        writer.write(Changes::Nothing, is_synced),
         writer.write_unsynced(is_synced),
         release
     );
@@ -365,7 +368,15 @@ fn jobs(deadlines: &[Instant]) -> (Vec<Job>, Vec<oneshot::Receiver<Result<(), Er
         .map(|deadline| {
             let (reply, answer) = oneshot::channel();
             let work = Write { operation: Some(|_: &Connection| Ok(())), result: None, reply };
-            (Job { deadline: *deadline, lasts: Lasts::ThroughPowerLoss, work: Box::new(work) }, answer)
+            (
+                Job {
+                    deadline: *deadline,
+                    lasts: Lasts::ThroughPowerLoss,
+                    changes: Changes::Nothing,
+                    work: Box::new(work),
+                },
+                answer,
+            )
         })
         .unzip()
 }
@@ -376,7 +387,13 @@ fn a_group_waits_for_a_foreign_lock_no_longer_than_its_first_deadline() {
     let path = folder.path().join("metadata.sqlite");
     let connection = open::writer(&path, WRITE_WAIT_MAX).unwrap();
     let (_queue, receiver) = mpsc::channel(1);
-    let mut thread = Thread { connection, jobs: receiver, counts: Arc::default(), commits: Lasts::ThroughPowerLoss };
+    let mut thread = Thread {
+        connection,
+        jobs: receiver,
+        counts: Arc::default(),
+        noted: Arc::default(),
+        commits: Lasts::ThroughPowerLoss,
+    };
     let foreign = Connection::open(&path).unwrap();
     foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
 

@@ -9,7 +9,7 @@ use entrepot_upstream::UpstreamConfig;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 
-use super::{Fleet, blob_path, measured, read};
+use super::{Fleet, blob_path, read};
 use crate::shared::Shared;
 use crate::support::Setup;
 
@@ -58,7 +58,7 @@ impl Port {
     /// What each replica that lives counts.
     async fn counted(&self, name: &str) -> Vec<u64> {
         let series = format!("{name}_total");
-        join_all((0..3).map(|replica| measured(&self.fleet[replica], &series))).await
+        join_all((0..3).map(|replica| self.fleet[replica].measured(&series))).await
     }
 
     fn blob_gets(&self) -> usize {

@@ -6,7 +6,7 @@ use entrepot_testkit::{Blob, FakeUpstream, Image, Reply, Seen};
 use entrepot_upstream::UpstreamConfig;
 use reqwest::StatusCode;
 
-use super::{Fleet, blob_path, get, measured, push_blob, read};
+use super::{Fleet, blob_path, get, push_blob, read};
 use crate::shared::Shared;
 use crate::support::{Running, Setup};
 
@@ -24,16 +24,16 @@ async fn what_is_pulled_again_comes_from_the_local_disk() {
         assert!(read(&replica, &path).await == blob.bytes);
     }
     let fetching = async {
-        while measured(&replica, "read_cache_registry_fetched_total").await == 0 {
+        while replica.measured("read_cache_registry_fetched_total").await == 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), fetching).await.expect("what is asked for twice is kept");
-    assert_eq!(measured(&replica, "read_cache_registry_hits_total").await, 0);
+    assert_eq!(replica.measured("read_cache_registry_hits_total").await, 0);
     assert!(read(&replica, &path).await == blob.bytes);
-    assert_eq!(measured(&replica, "read_cache_registry_hits_total").await, 1);
-    assert_eq!(measured(&replica, "read_cache_registry_misses_total").await, 2);
-    assert_eq!(measured(&replica, "read_cache_registry_bytes").await, blob.size());
+    assert_eq!(replica.measured("read_cache_registry_hits_total").await, 1);
+    assert_eq!(replica.measured("read_cache_registry_misses_total").await, 2);
+    assert_eq!(replica.measured("read_cache_registry_bytes").await, blob.size());
     // Kept is not held back: who deletes it has it gone, and not from the memory of this disk.
     let deleted = replica.client.delete(replica.url(&path)).send().await.unwrap();
     assert_eq!(deleted.status(), StatusCode::ACCEPTED);
@@ -51,17 +51,17 @@ async fn an_upstream_that_asks_one_replica_for_patience_is_left_alone_by_the_oth
     let image = Image::new(1, &[1000]);
     image.load_into(&upstream, "team/app", "1");
     let suspended = "upstream_suspended_seconds{upstream=\"upstream.test\"}";
-    assert_eq!(measured(&fleet[1], suspended).await, 0);
+    assert_eq!(fleet[1].measured(suspended).await, 0);
     upstream.when(Seen::is_any).reply(|_| Reply::too_many_requests("120"));
     let path = "/v2/proxy/upstream.test/team/app/manifests/1";
     assert_eq!(get(&fleet[0], path).await.status(), StatusCode::TOO_MANY_REQUESTS);
     let hearing = async {
-        while measured(&fleet[1], suspended).await == 0 {
+        while fleet[1].measured(suspended).await == 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(NEWS, hearing).await.expect("the other replica hears of it");
-    assert!((90..=120).contains(&measured(&fleet[1], suspended).await));
+    assert!((90..=120).contains(&fleet[1].measured(suspended).await));
     upstream.forget_requests();
     let refused = get(&fleet[1], path).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
