@@ -3,7 +3,7 @@
 //! Repositories share a few hundred counters, by their names. Before a commit the writer counts it as begun for the repositories that it
 //! may change, and behind it as ended, before anybody is answered. So who has read while nothing was under way, and finds later that
 //! nothing has begun since, knows what the database would say at that moment without asking it. A repository that shares its
-//! counter with another one is only asked for more often than it had to be.
+//! counter with another one is only asked for more often than it had to be. One more counter is for the whole database.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,12 +29,23 @@ pub(crate) enum Changes {
 pub(crate) struct Commits {
     names: RandomState,
     counters: Box<[Counter]>,
+    all: Counter,
 }
 
 #[derive(Debug, Default)]
 struct Counter {
     begun: AtomicU64,
     ended: AtomicU64,
+}
+
+impl Counter {
+    /// How many commits there were, unless one is under way.
+    fn still(&self) -> Option<u64> {
+        // In this order: what has ended by the first look is all that had begun by the second one.
+        let ended = self.ended.load(Ordering::SeqCst);
+        let begun = self.begun.load(Ordering::SeqCst);
+        (ended == begun).then_some(begun)
+    }
 }
 
 /// A moment at which no commit was under way for a repository.
@@ -46,7 +57,8 @@ pub(crate) struct Still {
 
 impl Default for Commits {
     fn default() -> Self {
-        Self { names: RandomState::new(), counters: (0..COUNTERS).map(|_| Counter::default()).collect() }
+        let counters = (0..COUNTERS).map(|_| Counter::default()).collect();
+        Self { names: RandomState::new(), counters, all: Counter::default() }
     }
 }
 
@@ -64,10 +76,12 @@ impl Commits {
     /// This moment, unless a commit is under way that may change the repository. What is read from now on is not older.
     pub(crate) fn still(&self, repository: &str) -> Option<Still> {
         let counter = self.counter(repository);
-        // In this order: what has ended by the first look is all that had begun by the second one.
-        let ended = self.counters[counter].ended.load(Ordering::SeqCst);
-        let begun = self.counters[counter].begun.load(Ordering::SeqCst);
-        (ended == begun).then_some(Still { counter, begun })
+        self.counters[counter].still().map(|begun| Still { counter, begun })
+    }
+
+    /// The state of the whole database, unless it is about to change: two that are equal are the same one.
+    pub(crate) fn state(&self) -> Option<u64> {
+        self.all.still()
     }
 
     /// Whether the repository is as it was at that moment: no commit that may change it has begun since.
@@ -76,6 +90,7 @@ impl Commits {
     }
 
     fn each<'a>(&self, changes: impl IntoIterator<Item = &'a Changes>, count: impl Fn(&Counter)) {
+        count(&self.all);
         for change in changes {
             match change {
                 Changes::Nothing => {}
@@ -111,10 +126,12 @@ mod tests {
             assert!(!commits.is_still(before));
             assert!(commits.is_still(commits.still(app.as_str()).unwrap()));
         }
-        let moment = commits.still(other.as_str()).unwrap();
+        let (moment, state) = (commits.still(other.as_str()).unwrap(), commits.state().unwrap());
         commits.begin(&[Changes::Nothing]);
         assert!(commits.is_still(moment));
+        assert_eq!(commits.state(), None);
         commits.end(&[Changes::Nothing]);
+        assert_ne!(commits.state(), Some(state), "other rows have changed");
         let apart = (0..).map(|number| format!("team/{number}").parse::<RepositoryName>().unwrap());
         let apart = apart.into_iter().find(|name| commits.counter(name.as_str()) != moment.counter).unwrap();
         commits.begin(&[Changes::Of(apart)]);

@@ -47,7 +47,7 @@ use crate::{
 #[derive(Debug)]
 pub struct SqliteStore {
     // In this order: once the readers are closed the writer is the last to leave the file, and removes the log.
-    readers: Readers,
+    readers: Arc<Readers>,
     writer: Writer,
     process: Arc<InProcess>,
     /// `None` where another process may write as well.
@@ -70,17 +70,18 @@ impl SqliteStore {
     /// As for [`Self::open`].
     pub fn open_waiting(path: &Path, wait_max: Duration) -> Result<Self, OpenError> {
         let connection = open::writer(path, wait_max)?;
-        let writer = Writer::start(connection, wait_max).map_err(OpenError::Thread)?;
-        let readers = Readers::new(path.to_owned());
+        let readers = Arc::new(Readers::new(path.to_owned()));
+        let writer = Writer::start(connection, &readers, wait_max).map_err(OpenError::Thread)?;
         Ok(Self { readers, writer, process: Arc::default(), remembered: None })
     }
 
     /// The same store, which from now on answers from memory what pulls look up again and again: manifests, and links of
-    /// blobs, 4 MiB of each, exactly as the file has them.
+    /// blobs, 4 MiB of each, exactly as the file has them. Other look-ups find the file locked already, from one commit to the next.
     ///
     /// Only for a process that has locked all others out: their writes would go unnoticed.
     #[must_use]
     pub fn remembering(mut self) -> Self {
+        self.readers.rely_on(self.writer.commits());
         self.remembered = Some(Remembered::new(self.writer.commits()));
         self
     }

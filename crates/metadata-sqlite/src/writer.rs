@@ -7,8 +7,8 @@
 //! Some writes say little that a loss of power would not make void anyway. When a group is made of such only, its commit is in the
 //! log before they are answered, where the end of the process cannot harm it, and is synced with the next one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::changes::{Changes, Commits};
 use crate::failure::{self, Failure};
 use crate::limits::{CLOSE_WAIT_MAX, GROUP_LENGTH_MAX, LOG_PAGES_BUSY_MAX, LOG_PAGES_IDLE_MAX, QUEUE_LENGTH_MAX};
+use crate::readers::Readers;
 
 /// How much was written since the store was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +57,15 @@ enum NotTried {
 }
 
 impl Writer {
-    /// Starts the thread on its connection. A write waits for its turn and for foreign locks up to `wait_max`.
-    pub(crate) fn start(connection: Connection, wait_max: Duration) -> std::io::Result<Self> {
+    /// Starts the thread on its connection. A write waits for its turn and for foreign locks up to `wait_max`. The readers are those
+    /// who are to let go of old states when the log is copied.
+    pub(crate) fn start(connection: Connection, readers: &Arc<Readers>, wait_max: Duration) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
         let counts = Arc::new(Counts::default());
         let commits = Arc::new(Commits::default());
-        let (for_thread, noted) = (Arc::clone(&counts), Arc::clone(&commits));
+        let (for_thread, noted, readers) = (Arc::clone(&counts), Arc::clone(&commits), Arc::downgrade(readers));
         let thread = thread::Builder::new().name("metadata-writer".to_owned()).spawn(move || {
-            Thread { connection, jobs, counts: for_thread, noted, commits: Lasts::ThroughPowerLoss }.run();
+            Thread { connection, readers, jobs, counts: for_thread, noted, commits: Lasts::ThroughPowerLoss }.run();
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread), wait_max, counts, commits })
     }
@@ -204,6 +206,8 @@ where
 /// What runs on the thread.
 struct Thread {
     connection: Connection,
+    /// Gone when the store is: the last to leave the file is this thread.
+    readers: Weak<Readers>,
     jobs: mpsc::Receiver<Job>,
     counts: Arc<Counts>,
     /// Who remembers what was read is told here.
@@ -340,11 +344,23 @@ impl Thread {
         let waiting = self.checkpoint("PRAGMA wal_checkpoint(NOOP)");
         let done = match waiting {
             Ok(pages) if pages <= pages_max => Ok(pages),
-            Ok(_) => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)"),
+            Ok(_) => {
+                // Before: what a reader still sees is not copied. And behind: the log starts over when nobody reads in it.
+                self.have_readers_let_go();
+                let done = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+                self.have_readers_let_go();
+                done
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = done {
             tracing::warn!(%error, "the log of the metadata database was not copied into it");
+        }
+    }
+
+    fn have_readers_let_go(&self) {
+        if let Some(readers) = self.readers.upgrade() {
+            readers.let_go();
         }
     }
 

@@ -16,10 +16,18 @@ const SHORT_WAIT: Duration = Duration::from_millis(100);
 
 /// A writer of a fresh file.
 fn writer(wait_max: Duration) -> (TempDir, PathBuf, Arc<Writer>) {
+    let (folder, path, _readers, writer) = with_readers(wait_max);
+    (folder, path, writer)
+}
+
+/// The same, and those who read what it writes.
+fn with_readers(wait_max: Duration) -> (TempDir, PathBuf, Arc<Readers>, Arc<Writer>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metadata.sqlite");
     let connection = open::writer(&path, wait_max).unwrap();
-    (folder, path, Arc::new(Writer::start(connection, wait_max).unwrap()))
+    let readers = Arc::new(Readers::new(path.clone()));
+    let writer = Arc::new(Writer::start(connection, &readers, wait_max).unwrap());
+    (folder, path, readers, writer)
 }
 
 /// What the tests write: a repository.
@@ -321,6 +329,41 @@ async fn the_log_stays_small_and_starts_over_after_a_long_reader() {
     assert!(log_bytes(&path) <= crate::limits::LOG_BYTES_KEPT_MAX.cast_unsigned() + 4 * MEBIBYTE);
 }
 
+#[tokio::test]
+async fn readers_that_keep_what_they_see_do_not_keep_the_log() {
+    const MEBIBYTE: u64 = 1024 * 1024;
+    let (_folder, path, readers, writer) = with_readers(WRITE_WAIT_MAX);
+    readers.rely_on(writer.commits());
+    // Three of them, of which two are idle ever after.
+    let count = |connection: &Connection| {
+        Ok(connection.query_one("SELECT count(*) FROM repositories", [], |row| row.get::<_, i64>(0))?)
+    };
+    let three = || {
+        let inner = |second: &Connection| {
+            readers.read(count).unwrap();
+            count(second)
+        };
+        readers.read(|first| {
+            readers.read(inner).unwrap();
+            count(first)
+        })
+    };
+    let mut most = 0;
+    for round in 0..80 {
+        write_much(&writer).await;
+        let name = format!("r{round}");
+        writer.write(Changes::Nothing, move |connection| create(connection, &name)).await.unwrap();
+        let seen = round + 1;
+        if round < 40 {
+            assert_eq!(three().unwrap(), seen);
+        }
+        assert_eq!(readers.read(count).unwrap(), seen, "each commit is seen at once");
+        assert_eq!(readers.read_at_once(count).unwrap(), seen);
+        most = most.max(log_bytes(&path));
+    }
+    assert!(most < 16 * MEBIBYTE, "{most}");
+}
+
 /// Whether the commit of the write that asks is synced.
 fn is_synced(connection: &Connection) -> Result<bool, Failure> {
     Ok(connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))? == 2)
@@ -390,6 +433,7 @@ fn a_group_waits_for_a_foreign_lock_no_longer_than_its_first_deadline() {
     let mut thread = Thread {
         connection,
         jobs: receiver,
+        readers: Weak::new(),
         counts: Arc::default(),
         noted: Arc::default(),
         commits: Lasts::ThroughPowerLoss,
