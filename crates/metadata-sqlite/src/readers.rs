@@ -1,7 +1,7 @@
 //! The readers: connections for look-ups, each used by one look-up at a time.
 //!
-//! A look-up by itself takes a lock of the log from the kernel and gives it back, and so do all others at the same time: the kernel keeps
-//! the locks of a file in one list, which costs more than the look-up when several threads are at it. A process that is alone with
+//! A look-up by itself takes a lock of the log and gives it back, each time with a system call behind a mutex that all connections of the
+//! process to the file share: with several threads, waiting for it costs more than the look-up. A process that is alone with
 //! its file knows when there was a commit. There a reader keeps the state that it has read, with its lock, for the look-ups that
 //! follow, until the next commit. It lets go when the log is to be copied into the database, which waits for old states.
 
