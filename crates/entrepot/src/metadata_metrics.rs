@@ -1,4 +1,4 @@
-//! What the memory of a metadata database in a folder is doing, as series.
+//! What a metadata database in a folder is doing, as series.
 
 use std::sync::Arc;
 
@@ -31,10 +31,13 @@ impl Collector for MetadataMetrics {
             ("writes", "Writes to the metadata database", written.writes),
             ("commits", "Commits that carried them, each one sync of the disk at most", written.commits),
         ];
-        for (name, help, value) in counters {
-            series::counter(&mut encoder, &format!("metadata_{}_{name}", self.store), help, value)?;
-        }
-        let name = format!("metadata_{}_memory_bytes", self.store);
-        series::gauge(&mut encoder, &name, "Bytes of manifests and links that are in memory", memory.bytes)
+        let prefix = format!("metadata_{}", self.store);
+        series::counters(&mut encoder, &prefix, counters)?;
+        series::gauge(
+            &mut encoder,
+            &format!("{prefix}_memory_bytes"),
+            "Bytes of manifests and links that are in memory",
+            memory.bytes,
+        )
     }
 }

@@ -31,10 +31,8 @@ impl Collector for ReadCacheMetrics {
             ("fetched", "Blobs that were fetched to be kept", state.fetched),
             ("failed", "Fetches that came to nothing", state.failed),
         ];
-        for (name, help, value) in counters {
-            series::counter(&mut encoder, &format!("read_cache_{}_{name}", self.store), help, value)?;
-        }
-        let name = format!("read_cache_{}_bytes", self.store);
-        series::gauge(&mut encoder, &name, "Bytes that are kept on the local disk", state.bytes)
+        let prefix = format!("read_cache_{}", self.store);
+        series::counters(&mut encoder, &prefix, counters)?;
+        series::gauge(&mut encoder, &format!("{prefix}_bytes"), "Bytes that are kept on the local disk", state.bytes)
     }
 }

@@ -6,10 +6,18 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Writes a counter.
-pub(crate) fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), Error> {
-    let counter = ConstCounter::new(value);
-    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
+/// Writes counters, each by its name behind `prefix`, with what it counts and its value.
+pub(crate) fn counters<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    prefix: &str,
+    counters: [(&str, &str, u64); N],
+) -> Result<(), Error> {
+    for (name, help, value) in counters {
+        let counter = ConstCounter::new(value);
+        let name = format!("{prefix}_{name}");
+        counter.encode(encoder.encode_descriptor(&name, help, None, counter.metric_type())?)?;
+    }
+    Ok(())
 }
 
 /// Writes a gauge.

@@ -22,8 +22,8 @@ const ROW_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Remembered {
     commits: Arc<Commits>,
-    manifests: Cache<Name, Row<ManifestRow>, ByBytes>,
-    links: Cache<Name, Row<BlobLink>, ByBytes>,
+    manifests: Rows<ManifestRow>,
+    links: Rows<BlobLink>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -41,14 +41,14 @@ pub struct MemoryCounts {
 
 /// A row, and when it was read.
 #[derive(Clone, Debug)]
-struct Row<T> {
+pub(crate) struct Row<T> {
     row: T,
     read: Still,
 }
 
 /// A tag or a digest in a repository. Only the latter has a colon, so that none is taken for the other.
 #[derive(Debug, PartialEq, Eq)]
-struct Name {
+pub(crate) struct Name {
     repository: RepositoryName,
     reference: Box<str>,
 }
@@ -75,28 +75,42 @@ impl Equivalent<Name> for Asked<'_> {
     }
 }
 
+/// The rows of one kind.
+type Rows<T> = Cache<Name, Row<T>, ByBytes>;
+
 /// What can be remembered.
-trait Weighed {
+pub(crate) trait Memorable: Clone {
+    /// Where it is remembered.
+    fn rows(remembered: &Remembered) -> &Rows<Self>;
+
     /// The bytes of it that differ from row to row.
     fn bytes(&self) -> usize;
 }
 
-impl Weighed for ManifestRow {
+impl Memorable for ManifestRow {
+    fn rows(remembered: &Remembered) -> &Rows<Self> {
+        &remembered.manifests
+    }
+
     fn bytes(&self) -> usize {
         self.bytes.len()
     }
 }
 
-impl Weighed for BlobLink {
+impl Memorable for BlobLink {
+    fn rows(remembered: &Remembered) -> &Rows<Self> {
+        &remembered.links
+    }
+
     fn bytes(&self) -> usize {
         0
     }
 }
 
 #[derive(Clone, Debug)]
-struct ByBytes;
+pub(crate) struct ByBytes;
 
-impl<T: Weighed> Weighter<Name, Row<T>> for ByBytes {
+impl<T: Memorable> Weighter<Name, Row<T>> for ByBytes {
     fn weight(&self, name: &Name, row: &Row<T>) -> u64 {
         (ROW_BYTES + name.repository.as_str().len() + name.reference.len() + row.row.bytes()) as u64
     }
@@ -116,26 +130,6 @@ impl Remembered {
         }
     }
 
-    /// The manifest that `reference` names, read by `look_up` unless it is remembered.
-    pub(crate) fn manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &str,
-        look_up: impl FnOnce() -> Result<Option<ManifestRow>, Error>,
-    ) -> Result<Option<ManifestRow>, Error> {
-        self.row(&self.manifests, repository, reference, look_up)
-    }
-
-    /// The link of a blob, in the same way.
-    pub(crate) fn link(
-        &self,
-        repository: &RepositoryName,
-        digest: &str,
-        look_up: impl FnOnce() -> Result<Option<BlobLink>, Error>,
-    ) -> Result<Option<BlobLink>, Error> {
-        self.row(&self.links, repository, digest, look_up)
-    }
-
     pub(crate) fn counts(&self) -> MemoryCounts {
         MemoryCounts {
             hits: self.hits.load(Ordering::Relaxed),
@@ -144,14 +138,15 @@ impl Remembered {
         }
     }
 
-    fn row<T: Weighed + Clone>(
+    /// The row that `reference`, a tag or a digest, names in the repository, read by `look_up` unless it is remembered.
+    pub(crate) fn row<T: Memorable>(
         &self,
-        cache: &Cache<Name, Row<T>, ByBytes>,
         repository: &RepositoryName,
         reference: &str,
         look_up: impl FnOnce() -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
-        let remembered = cache.get(&Asked(repository.as_str(), reference));
+        let rows = T::rows(self);
+        let remembered = rows.get(&Asked(repository.as_str(), reference));
         if let Some(remembered) = remembered.filter(|remembered| self.commits.is_still(remembered.read)) {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(Some(remembered.row));
@@ -162,7 +157,7 @@ impl Remembered {
         let found = look_up()?;
         if let (Some(read), Some(row)) = (still, found.as_ref().filter(|row| row.bytes() <= REMEMBERED_ROW_BYTES_MAX)) {
             let name = Name { repository: repository.clone(), reference: reference.into() };
-            cache.insert(name, Row { row: row.clone(), read });
+            rows.insert(name, Row { row: row.clone(), read });
         }
         Ok(found)
     }
@@ -204,7 +199,7 @@ mod tests {
                 self.asked.set(self.asked.get() + 1);
                 Ok(Some(answer.clone()))
             };
-            self.remembered.manifest(&app(), reference, look_up).unwrap().unwrap()
+            self.remembered.row(&app(), reference, look_up).unwrap().unwrap()
         }
     }
 
@@ -238,18 +233,18 @@ mod tests {
             asking.remembered.commits.end(&change);
             Ok(Some(old.clone()))
         };
-        assert_eq!(asking.remembered.manifest(&app(), "latest", look_up).unwrap(), Some(old.clone()));
+        assert_eq!(asking.remembered.row(&app(), "latest", look_up).unwrap(), Some(old.clone()));
         assert_eq!(asking.ask("latest", &new), new);
     }
 
     #[test]
     fn absence_and_failure_are_never_remembered() {
         let remembered = Remembered::new(Arc::default());
-        assert_eq!(remembered.manifest(&app(), "latest", || Ok(None)).unwrap(), None);
-        let failed = remembered.manifest(&app(), "latest", || Err(Error::Unavailable("busy".into())));
+        assert_eq!(remembered.row::<ManifestRow>(&app(), "latest", || Ok(None)).unwrap(), None);
+        let failed = remembered.row::<ManifestRow>(&app(), "latest", || Err(Error::Unavailable("busy".into())));
         assert!(matches!(failed, Err(Error::Unavailable(_))), "{failed:?}");
         let row = manifest(3);
-        assert_eq!(remembered.manifest(&app(), "latest", || Ok(Some(row.clone()))).unwrap(), Some(row));
+        assert_eq!(remembered.row(&app(), "latest", || Ok(Some(row.clone()))).unwrap(), Some(row));
     }
 
     #[test]

@@ -14,13 +14,15 @@ use entrepot_metadata::{
 };
 use entrepot_oci::{Digest, Referrer, RepositoryName, Tag, TagOrDigest};
 use futures_core::stream::BoxStream;
+use rusqlite::Connection;
 
 use crate::changes::Changes;
+use crate::failure::Failure;
 use crate::in_process::InProcess;
 use crate::limits::WRITE_WAIT_MAX;
 use crate::open::{self, OpenError};
 use crate::readers::Readers;
-use crate::remembered::{MemoryCounts, Remembered};
+use crate::remembered::{Memorable, MemoryCounts, Remembered};
 use crate::writer::{WriteCounts, Writer};
 use crate::{
     blobs, credentials, entries, eviction, export, manifests, pins, protection, push, repositories, signing_keys, tags,
@@ -86,6 +88,20 @@ impl SqliteStore {
         self
     }
 
+    /// Looks a row up, unless it is remembered.
+    fn recall<T: Memorable>(
+        &self,
+        repository: &RepositoryName,
+        reference: &str,
+        look_up: impl FnOnce(&Connection) -> Result<Option<T>, Failure>,
+    ) -> Result<Option<T>, Error> {
+        let read = || self.readers.read(look_up);
+        match &self.remembered {
+            Some(remembered) => remembered.row(repository, reference, read),
+            None => read(),
+        }
+    }
+
     /// What the memory has done so far; nothing of a store that does not [remember](Self::remembering).
     pub fn memory_counts(&self) -> MemoryCounts {
         self.remembered.as_ref().map(Remembered::counts).unwrap_or_default()
@@ -108,11 +124,7 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<BlobLink>, Error> {
-        let look_up = || self.readers.read(|connection| blobs::get(connection, repository, digest));
-        match &self.remembered {
-            Some(remembered) => remembered.link(repository, digest.as_str(), look_up),
-            None => look_up(),
-        }
+        self.recall(repository, digest.as_str(), |connection| blobs::get(connection, repository, digest))
     }
 
     async fn link_blob(&self, repository: &RepositoryName, blob: &BlobLink, now: Timestamp) -> Result<(), Error> {
@@ -152,11 +164,7 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn manifest(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<ManifestRow>, Error> {
-        let look_up = || self.readers.read(|connection| manifests::get(connection, repository, digest));
-        match &self.remembered {
-            Some(remembered) => remembered.manifest(repository, digest.as_str(), look_up),
-            None => look_up(),
-        }
+        self.recall(repository, digest.as_str(), |connection| manifests::get(connection, repository, digest))
     }
 
     async fn tag(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<TagRow>, Error> {
@@ -164,11 +172,7 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn tagged_manifest(&self, repository: &RepositoryName, tag: &Tag) -> Result<Option<ManifestRow>, Error> {
-        let look_up = || self.readers.read(|connection| manifests::tagged(connection, repository, tag));
-        match &self.remembered {
-            Some(remembered) => remembered.manifest(repository, tag.as_str(), look_up),
-            None => look_up(),
-        }
+        self.recall(repository, tag.as_str(), |connection| manifests::tagged(connection, repository, tag))
     }
 
     async fn push_manifest(&self, push: ManifestPush) -> Result<PushOutcome, Error> {

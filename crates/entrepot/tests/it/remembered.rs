@@ -3,20 +3,9 @@
 use entrepot_testkit::Image;
 use reqwest::StatusCode;
 
-use crate::support::Running;
+use crate::support::{Running, push};
 
 const TAG: &str = "/v2/team/app/manifests/latest";
-
-async fn push(running: &Running, image: &Image) {
-    for blob in image.blobs() {
-        let url = running.url(&format!("/v2/team/app/blobs/uploads/?digest={}", blob.digest));
-        let answer = running.client.post(url).body(blob.bytes.clone()).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::CREATED);
-    }
-    let request = running.client.put(running.url(TAG)).header("content-type", image.manifest.media_type.as_str());
-    let answer = request.body(image.manifest.bytes.clone()).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::CREATED);
-}
 
 async fn status(running: &Running, path: &str) -> StatusCode {
     running.client.get(running.url(path)).send().await.unwrap().status()
@@ -38,7 +27,7 @@ async fn pulls_are_answered_from_memory_and_see_every_push_and_deletion_at_once(
     let running = Running::over_folders().await;
     let images = [Image::new(1, &[1000]), Image::new(2, &[2000])];
     for image in &images {
-        push(&running, image).await;
+        push(&running, "team/app", "latest", image).await;
         pull(&running, image).await;
         let (hits, misses) = counted(&running).await;
         pull(&running, image).await;

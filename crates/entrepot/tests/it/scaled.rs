@@ -12,12 +12,11 @@ use std::ops::Index;
 
 use bytes::Bytes;
 use entrepot_oci::Digest;
-use entrepot_testkit::{Blob, Image};
 use reqwest::{Response, StatusCode};
 use tokio::runtime::Runtime;
 
 use crate::shared::Shared;
-use crate::support::{Running, Setup};
+use crate::support::{Running, Setup, push, push_blob, push_manifest};
 
 /// Replicas, each with a runtime of its own to die with.
 struct Fleet {
@@ -89,25 +88,4 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 
 fn blob_path(repository: &str, digest: &Digest) -> String {
     format!("/v2/{repository}/blobs/{digest}")
-}
-
-/// Pushes a blob in one request.
-async fn push_blob(replica: &Running, repository: &str, blob: &Blob) -> Response {
-    let url = replica.url(&format!("/v2/{repository}/blobs/uploads/?digest={}", blob.digest));
-    replica.client.post(url).body(blob.bytes.clone()).send().await.unwrap()
-}
-
-async fn push_manifest(replica: &Running, repository: &str, reference: &str, image: &Image) -> Response {
-    let url = replica.url(&format!("/v2/{repository}/manifests/{reference}"));
-    let manifest = &image.manifest;
-    let request = replica.client.put(url).header("content-type", manifest.media_type.as_str());
-    request.body(manifest.bytes.clone()).send().await.unwrap()
-}
-
-/// Pushes an image with everything in it.
-async fn push(replica: &Running, repository: &str, tag: &str, image: &Image) {
-    for blob in image.blobs() {
-        assert_eq!(push_blob(replica, repository, blob).await.status(), StatusCode::CREATED);
-    }
-    assert_eq!(push_manifest(replica, repository, tag, image).await.status(), StatusCode::CREATED);
 }

@@ -8,7 +8,9 @@ use entrepot::{AccessBlueprint, Assembly, Blueprint, Places, assemble, redirects
 use entrepot_registry::{ImmutableTags, Limits, ProxySettings};
 use entrepot_server::{ConnectionLimits, RedirectSettings, ServeOutcome, ViewSettings};
 use entrepot_testkit::stores::CutProxy;
+use entrepot_testkit::{Blob, Image};
 use entrepot_upstream::{Lookup, RemotesConfig, Timeouts, UpstreamConfig};
+use reqwest::{Response, StatusCode};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -246,4 +248,25 @@ pub(crate) fn client() -> reqwest::Client {
     // The client's library wants a cryptographic provider also where nothing is encrypted; a second one is refused, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// Pushes a blob in one request.
+pub(crate) async fn push_blob(running: &Running, repository: &str, blob: &Blob) -> Response {
+    let url = running.url(&format!("/v2/{repository}/blobs/uploads/?digest={}", blob.digest));
+    running.client.post(url).body(blob.bytes.clone()).send().await.unwrap()
+}
+
+pub(crate) async fn push_manifest(running: &Running, repository: &str, reference: &str, image: &Image) -> Response {
+    let url = running.url(&format!("/v2/{repository}/manifests/{reference}"));
+    let manifest = &image.manifest;
+    let request = running.client.put(url).header("content-type", manifest.media_type.as_str());
+    request.body(manifest.bytes.clone()).send().await.unwrap()
+}
+
+/// Pushes an image with everything in it.
+pub(crate) async fn push(running: &Running, repository: &str, tag: &str, image: &Image) {
+    for blob in image.blobs() {
+        assert_eq!(push_blob(running, repository, blob).await.status(), StatusCode::CREATED);
+    }
+    assert_eq!(push_manifest(running, repository, tag, image).await.status(), StatusCode::CREATED);
 }
