@@ -4,6 +4,8 @@
 //!   silence between requests, for which clients deserve longer.
 //! - A connection that is closed while its client still sends (an upload that was refused, a head that is too large) is
 //!   read and discarded for a moment: closing it at once would reset it, and the client would never see the answer.
+//! - A response body that fails does so only when all before it has left. The library drops what it has gathered when it learns of a
+//!   failure: the client would see neither the head of its answer nor the bytes that were right, and could not go on behind them.
 //!
 //! That the client takes what is written is watched further down, in `write_guard`.
 
@@ -33,6 +35,7 @@ pub(crate) struct Phase {
     current: AtomicU8,
     ambiguous: AtomicBool,
     body_abandoned: AtomicBool,
+    flush_awaited: AtomicBool,
 }
 
 impl Phase {
@@ -56,6 +59,16 @@ impl Phase {
     /// Whether a part of the request's body was left unread: then the connection ends with the answer.
     pub(crate) fn is_body_abandoned(&self) -> bool {
         self.body_abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Something is to happen as soon as all that was written has left: whoever asked is woken then.
+    pub(crate) fn await_flush(&self) {
+        self.flush_awaited.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all that was written before [`await_flush`](Self::await_flush) has not left yet.
+    pub(crate) fn is_flush_awaited(&self) -> bool {
+        self.flush_awaited.load(Ordering::Relaxed)
     }
 
     /// Whether the client may be in the middle of sending something that nobody will read.
@@ -166,7 +179,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        if self.phase.is_flush_awaited() {
+            self.phase.flush_awaited.store(false, Ordering::Relaxed);
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

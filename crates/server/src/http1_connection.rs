@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -53,7 +53,7 @@ pub(crate) async fn serve<I, S>(
                 // The rest of the body is in the way of the next request: a client that is not told would send one.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(response.map(|body| ExchangeBody { body, phase }))
+            Ok::<_, Infallible>(response.map(|body| ExchangeBody { body, phase, failure: None }))
         }
     });
     let mut builder = http1::Builder::new();
@@ -83,11 +83,13 @@ pub(crate) async fn serve<I, S>(
     }
 }
 
-/// A response body that tells the connection when the exchange is over. It changes nothing else: the size hint decides
-/// between `Content-Length` and chunks, and is passed on exactly.
+/// A response body that tells the connection when the exchange is over, and that fails only when all before it has left. It changes
+/// nothing else: the size hint decides between `Content-Length` and chunks, and is passed on exactly.
 struct ExchangeBody {
     body: Body,
     phase: Arc<Phase>,
+    /// Why the body ends, while what it had before that is on its way.
+    failure: Option<axum::Error>,
 }
 
 impl http_body::Body for ExchangeBody {
@@ -98,7 +100,16 @@ impl http_body::Body for ExchangeBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if self.failure.is_none() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Err(failure)) => {
+                    self.failure = Some(failure);
+                    self.phase.await_flush();
+                }
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+        if self.phase.is_flush_awaited() { Poll::Pending } else { Poll::Ready(self.failure.take().map(Err)) }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -114,6 +114,7 @@ fn routes(dropped: mpsc::UnboundedSender<()>) -> Router {
         .route("/v2/upload", put(upload))
         .route("/v2/refused", put(async || (StatusCode::PAYLOAD_TOO_LARGE, "too large")))
         .route("/v2/panic", get(async || -> Response { panic!("for a test") }))
+        .route("/v2/broken", get(broken))
         .route("/v2/endless", get(async move || endless(dropped)))
         .merge(Health::new(async || Ok(())).router())
 }
@@ -145,6 +146,15 @@ fn endless(dropped: mpsc::UnboundedSender<()>) -> Response {
         Some((Ok::<_, std::convert::Infallible>(frame), tell))
     });
     Response::new(Body::new(StreamBody::new(frames)))
+}
+
+/// A hundred bytes that fail: at once, or behind as many as the query says.
+async fn broken(request: Request) -> Response {
+    let count = request.uri().query().map_or(0, |query| query.parse().expect("a number"));
+    let frames = (0..count).map(|_| Ok(http_body::Frame::data(Bytes::from_static(b"x"))));
+    let frames = frames.chain([Err(std::io::Error::other("for a test"))]);
+    let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+    ([(header::CONTENT_LENGTH, "100")], body).into_response()
 }
 
 pub(super) fn status(answer: &str) -> &str {
@@ -313,6 +323,21 @@ async fn a_body_that_stops_ends_in_a_typed_error() {
     client.send("PUT /v2/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc").await;
     let head = client.until("\r\n\r\n").await;
     assert_eq!(status(&head), "408");
+}
+
+#[tokio::test]
+async fn what_comes_before_the_failure_of_a_body_arrives() {
+    let server = Server::start(ConnectionLimits::default()).await;
+    for count in [0, 1, 99] {
+        // Sent ahead, so that the answer before it is still on its way when the body fails.
+        let ahead = "GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n";
+        let answer = server.answer_to(format!("{ahead}GET /v2/broken?{count} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let (before, answer) = answer.split_at(answer.rfind("HTTP/1.1 ").expect("an answer"));
+        assert!(before.ends_with("{}"), "{before}");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+        assert!(status(head) == "200" && head.contains("content-length: 100"), "{head}");
+        assert_eq!(body, "x".repeat(count));
+    }
 }
 
 #[tokio::test]
