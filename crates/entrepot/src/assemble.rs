@@ -8,7 +8,7 @@ use std::sync::Arc;
 use entrepot_access::Authority;
 use entrepot_blobs::Fetching;
 use entrepot_registry::{ImmutableTags, Limits, Parts, ProxySettings, Registry, Swept, SystemClock, Tasks};
-use entrepot_server::{Front, Health, Metrics, NotReady, RedirectSettings, RequestIds, Routes, ViewSettings};
+use entrepot_server::{Answerer, Health, Metrics, NotReady, RedirectSettings, RequestIds, Routes, ViewSettings};
 use entrepot_upstream::{Remotes, RemotesConfig};
 
 use crate::authority::{AccessBlueprint, Foundation, authority};
@@ -46,7 +46,7 @@ pub struct Assembly {
     /// The domain.
     pub registry: Arc<Registry>,
     /// Every route with what is around all of them.
-    pub router: Front,
+    pub answerer: Answerer,
     /// Who may do what.
     pub authority: Arc<Authority>,
     /// What is counted.
@@ -190,13 +190,13 @@ pub async fn assemble(blueprint: Blueprint) -> Result<Assembly, AssembleError> {
         .merge(entrepot_server::token_router(Arc::clone(&registry), Arc::clone(&authority)))
         .merge(health.router());
     let api = entrepot_server::api(Arc::clone(&registry), Arc::clone(&authority), Arc::new(redirects));
-    let router = entrepot_server::front(
+    let answerer = entrepot_server::front(
         Routes::new(api, others),
         Arc::new(RequestIds::random()),
         metrics.requests(),
         Arc::new(view),
     );
-    Ok(Assembly { registry, router, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
+    Ok(Assembly { registry, answerer, authority, metrics: Arc::new(metrics), health, tasks, _locks: locks })
 }
 
 /// Removes what a crash may have left.

@@ -130,10 +130,10 @@ fn serve_operator(
             return None;
         }
     };
-    let (router, patience) = (assembly.router.clone(), configuration.server.shutdown_timeout);
+    let (answerer, patience) = (assembly.answerer.clone(), configuration.server.shutdown_timeout);
     let stopping = stopping.clone().cancelled_owned();
     Some(assembly.tasks.spawn(async move {
-        entrepot_server::serve_socket(listener, router, patience, stopping).await;
+        entrepot_server::serve_socket(listener, answerer, patience, stopping).await;
         drop(socket);
     }))
 }
@@ -158,7 +158,7 @@ async fn run(
         tracing::info!("stopping: no new connections, open requests may finish");
     };
     let connections = assembly.metrics.connections();
-    entrepot_server::serve(listener, tls, assembly.router.clone(), limits, connections, shutdown).await
+    entrepot_server::serve(listener, tls, assembly.answerer.clone(), limits, connections, shutdown).await
 }
 
 /// What the configuration comes to for whoever puts the server together. Reads the users file.

@@ -63,10 +63,15 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE_LENGTH_MAX);
         let counts = Arc::new(Counts::default());
         let commits = Arc::new(Commits::default());
-        let (for_thread, noted, readers) = (Arc::clone(&counts), Arc::clone(&commits), Arc::downgrade(readers));
-        let thread = thread::Builder::new().name("metadata-writer".to_owned()).spawn(move || {
-            Thread { connection, readers, jobs, counts: for_thread, noted, commits: Lasts::ThroughPowerLoss }.run();
-        })?;
+        let thread = Thread {
+            connection,
+            readers: Arc::downgrade(readers),
+            jobs,
+            counts: Arc::clone(&counts),
+            commits: Arc::clone(&commits),
+            lasts: Lasts::ThroughPowerLoss,
+        };
+        let thread = thread::Builder::new().name("metadata-writer".to_owned()).spawn(move || thread.run())?;
         Ok(Self { queue: Some(queue), thread: Some(thread), wait_max, counts, commits })
     }
 
@@ -211,9 +216,9 @@ struct Thread {
     jobs: mpsc::Receiver<Job>,
     counts: Arc<Counts>,
     /// Who remembers what was read is told here.
-    noted: Arc<Commits>,
-    /// What the connection makes of a commit now.
-    commits: Lasts,
+    commits: Arc<Commits>,
+    /// What a commit of the connection withstands as it is set now.
+    lasts: Lasts,
 }
 
 impl Thread {
@@ -252,7 +257,7 @@ impl Thread {
 
     /// Runs, commits and answers a group. What is left in it afterwards has not been tried and has time to wait on.
     fn write_group(&mut self, group: &mut Vec<Job>) {
-        match self.set_commits(group).and_then(|()| self.begin(group)) {
+        match self.set_lasts(group).and_then(|()| self.begin(group)) {
             Ok(()) => {}
             Err(error) if failure::is_busy(&error) => return give_up_late(group, &Arc::new(error)),
             Err(error) => return fail_all(group, &Arc::new(error)),
@@ -260,9 +265,9 @@ impl Thread {
         self.counts.writes.fetch_add(group.len() as u64, Ordering::Relaxed);
         let written = self.run_each(group).and_then(|()| {
             // Around the commit, and ended before anybody is answered: who was answered finds nothing older remembered.
-            self.noted.begin(group.iter().map(|job| &job.changes));
+            self.commits.begin(group.iter().map(|job| &job.changes));
             let committed = self.commit();
-            self.noted.end(group.iter().map(|job| &job.changes));
+            self.commits.end(group.iter().map(|job| &job.changes));
             committed
         });
         match written {
@@ -279,17 +284,17 @@ impl Thread {
     /// `NORMAL` leaves out the sync of the log at a commit and no other: a checkpoint syncs the log before it copies from it, and
     /// a later commit with `FULL` syncs all of the log. What is lost with the power is the end of the log, never a part before it:
     /// <https://sqlite.org/pragma.html#pragma_synchronous>.
-    fn set_commits(&mut self, group: &[Job]) -> rusqlite::Result<()> {
+    fn set_lasts(&mut self, group: &[Job]) -> rusqlite::Result<()> {
         let must_sync = group.iter().any(|job| job.lasts == Lasts::ThroughPowerLoss);
-        let (commits, sql) = if must_sync {
+        let (lasts, sql) = if must_sync {
             (Lasts::ThroughPowerLoss, "PRAGMA synchronous = FULL")
         } else {
             (Lasts::ThroughRestarts, "PRAGMA synchronous = NORMAL")
         };
-        if self.commits != commits {
+        if self.lasts != lasts {
             // Never from the cache of statements: this pragma works when it is compiled, not when it is run.
             self.connection.execute_batch(sql)?;
-            self.commits = commits;
+            self.lasts = lasts;
         }
         Ok(())
     }

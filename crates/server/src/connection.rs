@@ -3,17 +3,14 @@
 //!
 //! HTTP/2 belongs to TLS; its preface on a plain socket closes the connection.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
+use crate::answerer::Answerer;
 use crate::gathered_records::GatheredRecords;
 use crate::handshake::shake_hands;
 use crate::metrics::ConnectionMetrics;
@@ -96,23 +93,20 @@ pub(crate) struct Ending {
 }
 
 /// Serves requests of one connection until it ends.
-pub(crate) async fn serve_connection<S>(
+pub(crate) async fn serve_connection(
     stream: TcpStream,
     tls: Option<&Tls>,
-    service: S,
+    answerer: Answerer,
     mut peer: Peer,
     limits: &ConnectionLimits,
     metrics: &ConnectionMetrics,
     ending: Ending,
-) where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+) {
     let Some(tls) = tls else {
         let socket = SendfileSocket::new(stream, metrics.clone());
         let outbox = socket.outbox().clone();
         let stream = WriteGuard::new(socket, limits.write_stall_timeout);
-        return http1_connection::serve(stream, Some(outbox), service, peer, limits, ending).await;
+        return http1_connection::serve(stream, Some(outbox), answerer, peer, limits, ending).await;
     };
     // In boxes of their own, or each plain connection, idle ones as well, would hold the room for them: 6 KiB of 7.5. The first is
     // given back when the handshake is over.
@@ -127,8 +121,8 @@ pub(crate) async fn serve_connection<S>(
     peer.certificate = encrypted.certificate;
     if encrypted.is_http2 {
         let stream = GatheredRecords::new(encrypted.stream);
-        Box::pin(http2_connection::serve(stream, encrypted.backlog, service, peer, limits, ending)).await;
+        Box::pin(http2_connection::serve(stream, encrypted.backlog, answerer, peer, limits, ending)).await;
     } else {
-        Box::pin(http1_connection::serve(encrypted.stream, None, service, peer, limits, ending)).await;
+        Box::pin(http1_connection::serve(encrypted.stream, None, answerer, peer, limits, ending)).await;
     }
 }

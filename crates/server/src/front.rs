@@ -4,18 +4,16 @@
 //! the largest future of all handlers, which cost more than everything that is decided here. For the same reason the registry API is
 //! asked without a router in between; what its paths are is told by their beginning.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::Request;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::access_log::{Exchange, Told};
+use crate::answerer::Answerer;
 use crate::api::Api;
 use crate::client_view::ViewSettings;
 use crate::door::is_registry_path;
@@ -65,10 +63,6 @@ impl From<Router> for Routes {
     }
 }
 
-/// Answers requests, each with what belongs to every request. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Front(Arc<Shared>);
-
 #[derive(Debug)]
 struct Shared {
     routes: Routes,
@@ -79,12 +73,16 @@ struct Shared {
 
 /// Puts what belongs to every request around the routes.
 pub fn front(
-    routes: impl Into<Routes>,
+    routes: Routes,
     ids: Arc<RequestIds>,
     metrics: RequestMetrics,
     view: Arc<ViewSettings>,
-) -> Front {
-    Front(Arc::new(Shared { routes: routes.into(), ids, metrics, view }))
+) -> Answerer {
+    let shared = Arc::new(Shared { routes, ids, metrics, view });
+    Answerer::new(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { shared.answer(request).await }
+    })
 }
 
 impl Shared {
@@ -97,20 +95,5 @@ impl Shared {
         let mut exchange = Exchange::begin(id, &mut request, self.metrics.clone());
         let response = hygiene::enforce(id, request, |request| self.routes.answer(request, &mut exchange)).await;
         exchange.answered(response)
-    }
-}
-
-impl Service<Request<Body>> for Front {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move { Ok(shared.answer(request).await) })
     }
 }

@@ -8,14 +8,14 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower::{Service, ServiceExt};
 
+use crate::answerer::Answerer;
 use crate::connection::{ConnectionLimits, Ending, Peer};
 use crate::guarded_stream::{GuardedStream, Phase};
 use crate::limits::{ENCRYPTED_QUEUE_BYTES, HEAD_BYTES_MAX};
@@ -23,16 +23,15 @@ use crate::request_body::watched;
 use crate::sendfile::Outbox;
 
 /// Serves requests until the connection ends. With an outbox, which is that of the socket below, their answers may be parts of files.
-pub(crate) async fn serve<I, S>(
+pub(crate) async fn serve<I>(
     stream: I,
     outbox: Option<Outbox>,
-    service: S,
+    answerer: Answerer,
     peer: Peer,
     limits: &ConnectionLimits,
     ending: Ending,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
     let phase = Arc::new(Phase::default());
     let stream = GuardedStream::new(stream, Arc::clone(&phase), peer.head_timeout(limits));
@@ -45,10 +44,10 @@ pub(crate) async fn serve<I, S>(
         if let Some(outbox) = &outbox {
             request.extensions_mut().insert(outbox.clone());
         }
-        let response = service.clone().oneshot(request);
+        let response = answerer.answer(request);
         let phase = Arc::clone(&phase);
         async move {
-            let mut response = response.await?;
+            let mut response = response.await;
             if phase.is_body_abandoned() {
                 // The rest of the body is in the way of the next request: a client that is not told would send one.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -30,8 +30,8 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower::{Service, ServiceExt};
 
+use crate::answerer::Answerer;
 use crate::connection::{ConnectionLimits, Ending, Peer};
 use crate::deadline::Deadline;
 use crate::limits;
@@ -46,17 +46,15 @@ tokio::task_local! {
 }
 
 /// Serves requests until the connection ends.
-pub(crate) async fn serve<I, S>(
+pub(crate) async fn serve<I>(
     stream: I,
     backlog: Backlog,
-    service: S,
+    answerer: Answerer,
     peer: Peer,
     limits: &ConnectionLimits,
     ending: Ending,
 ) where
     I: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
 {
     let (address, over_limit, stall_timeout) = (peer.address, peer.over_limit, limits.body_stall_timeout);
     let first_timeout = peer.head_timeout(limits);
@@ -64,8 +62,8 @@ pub(crate) async fn serve<I, S>(
         let is_head = request.method() == Method::HEAD;
         let mut request = request.map(|body| watched(body, None, stall_timeout));
         request.extensions_mut().insert(peer.clone());
-        let response = service.clone().oneshot(request);
-        async move { Ok::<_, Infallible>(paced(response.await?, is_head)) }
+        let response = answerer.answer(request);
+        async move { Ok::<_, Infallible>(paced(response.await, is_head)) }
     });
     let newcomers = Newcomers { begun: Arc::default(), stall_timeout: limits.stream_stall_timeout };
     let connection = builder(newcomers.clone()).serve_connection(TokioIo::new(stream), answer);

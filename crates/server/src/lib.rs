@@ -9,6 +9,7 @@
 
 mod access_log;
 mod admin;
+mod answerer;
 mod api;
 mod audit;
 mod blob_body;
@@ -53,11 +54,12 @@ mod write_guard;
 
 pub use access_log::{Decision, RequestFacts};
 pub use admin::{AdminRoute, admin_router};
+pub use answerer::Answerer;
 pub use api::{Api, api};
 pub use client_view::{BaseUrl, ClientView, ViewSettings};
 pub use connection::{ConnectionLimits, Peer};
 pub use error::ErrorResponse;
-pub use front::{Front, Routes, front};
+pub use front::{Routes, front};
 pub use health::{Health, NotReady};
 pub use listener::{ServeOutcome, serve};
 pub use metrics::{ConnectionMetrics, Metrics, RequestMetrics, RouteLabel, metrics_router, serve_metrics};

@@ -9,14 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
+use crate::answerer::Answerer;
 use crate::connection::{ConnectionLimits, Ending, Peer, serve_connection};
 use crate::limits::{ACCEPT_LOG_INTERVAL, ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, CONNECTIONS_RESERVE};
 use crate::metrics::ConnectionMetrics;
@@ -29,34 +27,31 @@ pub struct ServeOutcome {
     pub connections_cut: usize,
 }
 
-/// Serves `service` on `listener` until `shutdown` completes, then lets open requests finish. With `tls` nothing else is
+/// Serves what `answerer` answers on `listener` until `shutdown` completes, then lets open requests finish. With `tls` nothing else is
 /// spoken there, without it nothing but plain HTTP/1.
 ///
 /// The listening socket is closed as soon as `shutdown` completes; connections without a request end at once, the others
 /// after their request, at the latest after [`ConnectionLimits::shutdown_timeout`].
-pub async fn serve<S>(
+pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
-    service: S,
+    answerer: impl Into<Answerer>,
     limits: ConnectionLimits,
     metrics: ConnectionMetrics,
     shutdown: impl Future<Output = ()>,
-) -> ServeOutcome
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+) -> ServeOutcome {
     let shutdown_timeout = limits.shutdown_timeout;
     let connections = Connections {
         slots: Slots::new(limits.connections_max),
         tls,
+        answerer: answerer.into(),
         limits: Arc::new(limits),
         metrics,
         tasks: TaskTracker::new(),
         ending: Ending::default(),
     };
     tokio::select! {
-        never = connections.accept_all(&listener, &service) => match never {},
+        never = connections.accept_all(&listener) => match never {},
         () = shutdown => {}
     }
     drop(listener);
@@ -67,6 +62,7 @@ where
 struct Connections {
     slots: Slots,
     tls: Option<Arc<Tls>>,
+    answerer: Answerer,
     limits: Arc<ConnectionLimits>,
     metrics: ConnectionMetrics,
     tasks: TaskTracker,
@@ -74,18 +70,14 @@ struct Connections {
 }
 
 impl Connections {
-    async fn accept_all<S>(&self, listener: &TcpListener, service: &S) -> Infallible
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send,
-    {
+    async fn accept_all(&self, listener: &TcpListener) -> Infallible {
         let mut trouble = AcceptTrouble::default();
         loop {
             let slot = self.slots.take().await;
             match listener.accept().await {
                 Ok((stream, address)) => {
                     trouble.clear();
-                    self.spawn(stream, address, self.slots.settle(slot), service.clone());
+                    self.spawn(stream, address, self.slots.settle(slot));
                 }
                 Err(error) => {
                     self.metrics.accept_failed();
@@ -97,11 +89,7 @@ impl Connections {
         }
     }
 
-    fn spawn<S>(&self, stream: TcpStream, address: SocketAddr, slot: Slot, service: S)
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send,
-    {
+    fn spawn(&self, stream: TcpStream, address: SocketAddr, slot: Slot) {
         // Head and body of a small answer leave in one write; what follows must not wait for an acknowledgement of it.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(client = %address, %error, "cannot switch off write coalescing");
@@ -112,9 +100,9 @@ impl Connections {
         let peer = Peer::new(address, slot.over_limit);
         let open = self.metrics.open();
         let (tls, limits, metrics) = (self.tls.clone(), Arc::clone(&self.limits), self.metrics.clone());
-        let ending = self.ending.clone();
+        let (answerer, ending) = (self.answerer.clone(), self.ending.clone());
         self.tasks.spawn(async move {
-            serve_connection(stream, tls.as_deref(), service, peer, &limits, &metrics, ending).await;
+            serve_connection(stream, tls.as_deref(), answerer, peer, &limits, &metrics, ending).await;
             drop((slot, open));
         });
     }

@@ -345,24 +345,19 @@ fn answer(status: StatusCode, media_type: &'static str, page: String) -> Respons
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use axum::routing::any;
     use http::Request;
     use http_body_util::BodyExt;
-    use tower::{Service, ServiceExt};
 
     use super::*;
+    use crate::answerer::Answerer;
     use crate::front::front;
     use crate::request_id::RequestIds;
 
-    async fn fetch<S>(router: S, method: Method, path: &str) -> (u16, String)
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    {
+    async fn fetch(router: impl Into<Answerer>, method: Method, path: &str) -> (u16, String) {
         let request = Request::builder().method(method).uri(path).header(header::HOST, "a");
         let request = request.body(Body::empty()).expect("a request");
-        let response = router.oneshot(request).await.expect("an answer");
+        let response = router.into().answer(request).await;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         (status, String::from_utf8(body.to_vec()).expect("text"))
@@ -372,7 +367,7 @@ mod tests {
     async fn the_page_does_not_grow_with_what_is_asked() {
         let metrics = Arc::new(Metrics::new("1.2.3"));
         let inner = Router::new().route("/v2/{*rest}", any(async || ""));
-        let router = front(inner, Arc::new(RequestIds::new(1)), metrics.requests(), Arc::default());
+        let router = front(inner.into(), Arc::new(RequestIds::new(1)), metrics.requests(), Arc::default());
         let page = metrics_router(Arc::clone(&metrics));
         let methods = ["GET", "PUT", "BREW", "X-1"].map(|method| method.parse::<Method>().expect("a method"));
         for method in &methods {

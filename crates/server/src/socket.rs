@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tower::{Service, ServiceExt};
 
+use crate::answerer::Answerer;
 use crate::client_view::ClientView;
 use crate::connection::Ending;
 use crate::limits::{ACCEPT_PAUSE_MAX, HEAD_BYTES_MAX, HEAD_TIMEOUT, SOCKET_CONNECTIONS_MAX};
@@ -35,20 +35,16 @@ impl ClientView {
     }
 }
 
-/// Serves `service` on the operator's socket until `shutdown` completes, then lets open requests finish for at most `patience`.
-pub async fn serve_socket<S>(
+/// Serves what `answerer` answers on the operator's socket until `shutdown` completes, then lets open requests finish for at most `patience`.
+pub async fn serve_socket(
     listener: UnixListener,
-    service: S,
+    answerer: impl Into<Answerer>,
     patience: Duration,
     shutdown: impl Future<Output = ()>,
-) -> ServeOutcome
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    let (tasks, ending) = (TaskTracker::new(), Ending::default());
+) -> ServeOutcome {
+    let (answerer, tasks, ending) = (answerer.into(), TaskTracker::new(), Ending::default());
     tokio::select! {
-        never = accept_all(&listener, &service, &tasks, &ending) => match never {},
+        never = accept_all(&listener, &answerer, &tasks, &ending) => match never {},
         () = shutdown => {}
     }
     drop(listener);
@@ -63,19 +59,20 @@ where
     ServeOutcome { connections_cut }
 }
 
-async fn accept_all<S>(listener: &UnixListener, service: &S, tasks: &TaskTracker, ending: &Ending) -> Infallible
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-{
+async fn accept_all(
+    listener: &UnixListener,
+    answerer: &Answerer,
+    tasks: &TaskTracker,
+    ending: &Ending,
+) -> Infallible {
     let slots = Arc::new(Semaphore::new(SOCKET_CONNECTIONS_MAX));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (service, ending) = (service.clone(), ending.clone());
+                let (answerer, ending) = (answerer.clone(), ending.clone());
                 tasks.spawn(async move {
-                    serve_connection(stream, service, ending).await;
+                    serve_connection(stream, answerer, ending).await;
                     drop(slot);
                 });
             }
@@ -87,15 +84,13 @@ where
     }
 }
 
-async fn serve_connection<S>(stream: UnixStream, service: S, ending: Ending)
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
-{
+async fn serve_connection(stream: UnixStream, answerer: Answerer, ending: Ending) {
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.headers_mut().entry(HOST).or_insert(LOCALHOST);
         request.extensions_mut().insert(ClientView::operator());
-        service.clone().oneshot(request)
+        let response = answerer.answer(request);
+        async move { Ok::<_, Infallible>(response.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -221,9 +221,9 @@ impl Running {
             let stopping = async move { tasks.stopping().await };
             assembly.tasks.spawn(entrepot_server::serve_replicas(listener, registry, stopping));
         }
-        let (router, metrics) = (assembly.router.clone(), assembly.metrics.connections());
+        let (answerer, metrics) = (assembly.answerer.clone(), assembly.metrics.connections());
         let serving = async move {
-            entrepot_server::serve(listener, None, router, ConnectionLimits::default(), metrics, shutdown).await
+            entrepot_server::serve(listener, None, answerer, ConnectionLimits::default(), metrics, shutdown).await
         };
         self.server = Some(assembly.tasks.spawn(serving));
         self.stop = Some(stop);

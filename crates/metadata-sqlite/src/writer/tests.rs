@@ -435,8 +435,8 @@ fn a_group_waits_for_a_foreign_lock_no_longer_than_its_first_deadline() {
         jobs: receiver,
         readers: Weak::new(),
         counts: Arc::default(),
-        noted: Arc::default(),
-        commits: Lasts::ThroughPowerLoss,
+        commits: Arc::default(),
+        lasts: Lasts::ThroughPowerLoss,
     };
     let foreign = Connection::open(&path).unwrap();
     foreign.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -9,12 +9,12 @@ use axum::routing::{get, put};
 use http::HeaderValue;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use tracing::subscriber::DefaultGuard;
 
 use super::*;
 use crate::client_view::ViewSettings;
-use crate::front::{Front, front};
+use crate::answerer::Answerer;
+use crate::front::front;
 use crate::metrics::Metrics;
 use crate::request_id::RequestIds;
 
@@ -56,7 +56,7 @@ impl Lines {
     }
 }
 
-fn router() -> Front {
+fn router() -> Answerer {
     let facts = RequestFacts {
         repository: Some("team/app".parse().expect("a name")),
         reference: Some(Subject::Upload("1.2".to_owned())),
@@ -90,7 +90,7 @@ fn router() -> Front {
         .route("/v2/upload", put(upload))
         .route("/v2/streamed", get(streamed))
         .route("/v2/hang", get(std::future::pending::<()>));
-    front(router, Arc::new(RequestIds::new(7)), Metrics::new("0").requests(), Arc::default())
+    front(router.into(), Arc::new(RequestIds::new(7)), Metrics::new("0").requests(), Arc::default())
 }
 
 trait ChainPending: Sized {
@@ -109,7 +109,7 @@ fn request(method: Method, path: &str) -> http::request::Builder {
 }
 
 async fn send(request: http::request::Builder, body: &'static str) -> Response {
-    router().oneshot(request.body(Body::from(body)).expect("a request")).await.expect("an answer")
+    router().answer(request.body(Body::from(body)).expect("a request")).await
 }
 
 #[tokio::test]
@@ -201,11 +201,11 @@ async fn a14_the_client_is_the_socket_or_whom_a_trusted_proxy_names() {
     let trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
     let view = ViewSettings { trusted_proxies, ..ViewSettings::default() };
     let (ids, metrics) = (Arc::new(RequestIds::new(7)), Metrics::new("0").requests());
-    let router = front(Router::new(), ids, metrics, Arc::new(view));
+    let router = front(Router::new().into(), ids, metrics, Arc::new(view));
     for peer in ["10.0.0.1:5", "11.0.0.1:5"] {
         let peer = Peer::new(peer.parse().expect("an address"), false);
         let request = request(Method::GET, "/v2/").header("x-forwarded-for", "1.2.3.4").extension(peer);
-        drop(router.clone().oneshot(request.body(Body::empty()).expect("a request")).await);
+        drop(router.answer(request.body(Body::empty()).expect("a request")).await);
     }
     let clients: Vec<_> = lines.parsed().iter().map(|line| line["client"].clone()).collect();
     assert_eq!(clients, ["1.2.3.4", "11.0.0.1:5"]);

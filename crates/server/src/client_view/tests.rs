@@ -4,7 +4,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use http_body_util::BodyExt;
-use tower::ServiceExt;
 
 use super::*;
 use crate::front::front;
@@ -121,13 +120,13 @@ async fn the_view_of_the_operators_socket_is_kept_and_any_other_is_made_anew() {
     };
     let settings = ViewSettings { public_url: Some("https://registry.example".into()), ..ViewSettings::default() };
     let (ids, metrics) = (Arc::new(RequestIds::new(1)), Metrics::new("0").requests());
-    let router = front(Router::new().route("/v2/", get(told)), ids, metrics, Arc::new(settings));
+    let router = front(Router::new().route("/v2/", get(told)).into(), ids, metrics, Arc::new(settings));
     for (is_operator, expected) in [(true, "forged None true"), (false, "https://registry.example Some(1.2.3.4) false")]
     {
         let mut head = head("1.2.3.4", false, &[("host", "a")]);
         head.extensions.insert(ClientView { base_url: "forged".into(), is_operator, ..ClientView::default() });
         let request = http::Request::from_parts(head, Body::empty());
-        let body = router.clone().oneshot(request).await.expect("an answer").into_body();
+        let body = router.answer(request).await.into_body();
         assert_eq!(body.collect().await.expect("a body").to_bytes(), expected);
     }
 }

@@ -44,12 +44,11 @@ fn body(answer: Answer) -> Body {
 /// A client of a connection that answers every request in the same way.
 async fn client(answer: Answer) -> SendRequest<Bytes> {
     let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 20);
-    let service =
-        tower::service_fn(move |_: Request<Body>| async move { Ok::<_, Infallible>(Response::new(body(answer))) });
+    let answerer = Answerer::new(move |_| async move { Response::new(body(answer)) });
     let peer = Peer::new(([127, 0, 0, 1], 1).into(), false);
     let tasks = TaskTracker::new();
     tasks.spawn(async move {
-        serve(near, Backlog::default(), service, peer, &ConnectionLimits::default(), Ending::default()).await;
+        serve(near, Backlog::default(), answerer, peer, &ConnectionLimits::default(), Ending::default()).await;
     });
     let (requests, connection) = h2::client::handshake(far).await.expect("a preface");
     tasks.spawn(connection);
@@ -118,14 +117,14 @@ async fn responses_on_a_socket_that_nobody_reads_hold_two_buffers_each_at_most()
     let count = Arc::<AtomicUsize>::default();
     let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 20);
     let lent = Arc::clone(&count);
-    let service = tower::service_fn(move |_: Request<Body>| {
+    let answerer = Answerer::new(move |_| {
         let lent = Arc::clone(&lent);
         let frames = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(Lent::bytes(&lent))));
-        async move { Ok::<_, Infallible>(Response::new(Body::new(StreamBody::new(frames)))) }
+        async move { Response::new(Body::new(StreamBody::new(frames))) }
     });
     let peer = Peer::new(([127, 0, 0, 1], 1).into(), false);
     TaskTracker::new().spawn(async move {
-        serve(near, Backlog::default(), service, peer, &ConnectionLimits::default(), Ending::default()).await;
+        serve(near, Backlog::default(), answerer, peer, &ConnectionLimits::default(), Ending::default()).await;
     });
     // Windows without end: what stops the responses is the socket alone.
     let (mut requests, mut connection) = h2::client::Builder::new()

@@ -55,7 +55,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, dropped) = mpsc::unbounded_channel();
         let metrics = Metrics::new("0");
-        let router = front(routes(tell), Arc::new(RequestIds::new(1)), metrics.requests(), Arc::default());
+        let router = front(routes(tell).into(), Arc::new(RequestIds::new(1)), metrics.requests(), Arc::default());
         let shutdown = async {
             let _ = stopped.await;
         };
