@@ -72,12 +72,7 @@ struct Shared {
 }
 
 /// Puts what belongs to every request around the routes.
-pub fn front(
-    routes: Routes,
-    ids: Arc<RequestIds>,
-    metrics: RequestMetrics,
-    view: Arc<ViewSettings>,
-) -> Answerer {
+pub fn front(routes: Routes, ids: Arc<RequestIds>, metrics: RequestMetrics, view: Arc<ViewSettings>) -> Answerer {
     let shared = Arc::new(Shared { routes, ids, metrics, view });
     Answerer::new(move |request| {
         let shared = Arc::clone(&shared);

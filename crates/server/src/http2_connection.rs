@@ -280,13 +280,15 @@ fn paced(response: Response<Body>, is_head: bool) -> Response<PacedBody> {
         head.headers.insert(CONTENT_LENGTH, length.into());
     }
     let body = if is_head { Body::empty() } else { body };
-    Response::from_parts(head, PacedBody { body, rest: Bytes::new(), pace })
+    Response::from_parts(head, PacedBody { body, rest: Bytes::new(), failure: None, pace })
 }
 
 /// A response body in pieces that a client takes at once or not at all, and that tells when one was taken.
 struct PacedBody {
     body: Body,
     rest: Bytes,
+    /// Why the body ends, while the connection has its turn: a stream that is reset takes with it what has not left, its head first.
+    failure: Option<axum::Error>,
     pace: Arc<Pace>,
 }
 
@@ -299,13 +301,21 @@ impl http_body::Body for PacedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.pace.taken();
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.rest = data,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
-                outcome => return Poll::Ready(outcome),
+                Some(Err(failure)) => {
+                    self.failure = Some(failure);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => return Poll::Ready(None),
             }
         }
         let length = self.rest.len().min(limits::STREAM_PIECE);

@@ -59,12 +59,7 @@ pub async fn serve_socket(
     ServeOutcome { connections_cut }
 }
 
-async fn accept_all(
-    listener: &UnixListener,
-    answerer: &Answerer,
-    tasks: &TaskTracker,
-    ending: &Ending,
-) -> Infallible {
+async fn accept_all(listener: &UnixListener, answerer: &Answerer, tasks: &TaskTracker, ending: &Ending) -> Infallible {
     let slots = Arc::new(Semaphore::new(SOCKET_CONNECTIONS_MAX));
     loop {
         let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tracing::subscriber::DefaultGuard;
 
 use super::*;
-use crate::client_view::ViewSettings;
 use crate::answerer::Answerer;
+use crate::client_view::ViewSettings;
 use crate::front::front;
 use crate::metrics::Metrics;
 use crate::request_id::RequestIds;

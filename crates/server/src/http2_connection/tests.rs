@@ -21,6 +21,8 @@ enum Answer {
     Endless,
     /// Nothing for hours, and then twelve bytes.
     Late,
+    /// Twelve bytes so many times, and then a failure.
+    Broken(usize),
 }
 
 fn body(answer: Answer) -> Body {
@@ -37,6 +39,11 @@ fn body(answer: Answer) -> Body {
                 frame(12)
             }));
             Body::new(StreamBody::new(frames))
+        }
+        Answer::Broken(count) => {
+            let frames = (0..count).map(|_| Ok(Frame::data(Bytes::from_static(&[7; 12]))));
+            let frames = frames.chain([Err(std::io::Error::other("for a test"))]);
+            Body::new(StreamBody::new(futures_util::stream::iter(frames)))
         }
     }
 }
@@ -87,6 +94,22 @@ async fn a_reader_that_stops_is_waited_for_and_then_reset() {
     };
     assert_eq!(error.reason(), Some(Reason::CANCEL));
     assert!((STALL..2 * STALL).contains(&started.elapsed()), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn what_comes_before_the_failure_of_a_body_arrives() {
+    for count in [0, 1, 3] {
+        let mut requests = client(Answer::Broken(count)).await;
+        let mut body = get(&mut requests).await;
+        let mut received = 0;
+        let error = loop {
+            match body.data().await.expect("no good end") {
+                Ok(data) => received += data.len(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((received, error.is_reset()), (count * 12, true));
+    }
 }
 
 /// A read buffer as a store lends it; all that exist are counted.
