@@ -16,6 +16,8 @@ class Group:
 
     kinds = kinds.ALL
     rounds_most = None
+    # Whether thousands of files are made, which a file system does more slowly while it remembers that others were removed.
+    makes_many_files = False
     # Programs besides the servers.
     needs = []
     # What else has a version that the table should name.

@@ -22,6 +22,7 @@ class Growth(Group):
     """One server for each size, all of them ours: what differs between the columns is the size alone."""
 
     kinds = [kinds.ENTREPOT]
+    makes_many_files = True
 
     def __init__(self, bench):
         super().__init__(bench)

@@ -13,6 +13,7 @@ LAYER_BYTES = 4096
 
 class Images(Group):
     kinds = kinds.REGISTRIES
+    makes_many_files = True
 
     def __init__(self, bench):
         super().__init__(bench)

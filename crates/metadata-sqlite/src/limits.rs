@@ -27,12 +27,10 @@ pub(crate) const STATEMENTS_MAX: usize = 128;
 /// upstream sends may name anything, and a write holds up all others.
 pub(crate) const WALKED_MANIFESTS_MAX: usize = 1000;
 
-/// The pages that may wait in the write-ahead log while writes keep coming; then they are copied into the database between
-/// two groups.
-pub(crate) const LOG_PAGES_BUSY_MAX: i64 = 2048;
-
-/// The pages that may wait in the write-ahead log when no write is waiting, so that nobody waits for the copying.
-pub(crate) const LOG_PAGES_IDLE_MAX: i64 = 256;
+/// The pages that may wait in the write-ahead log; then they are copied into the database between two groups of writes. Copying
+/// fewer at a time, or whenever no write happens to wait, copies a page that many writes change again and again, and waits for the
+/// disk each time.
+pub(crate) const LOG_PAGES_MAX: i64 = 2048;
 
 /// The bytes that the file of the write-ahead log keeps when it starts over: what a long reader made it grow is given back.
 pub(crate) const LOG_BYTES_KEPT_MAX: i64 = 64 * 1024 * 1024;

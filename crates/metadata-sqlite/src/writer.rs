@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::changes::{Changes, Commits};
 use crate::failure::{self, Failure};
-use crate::limits::{CLOSE_WAIT_MAX, GROUP_LENGTH_MAX, LOG_PAGES_BUSY_MAX, LOG_PAGES_IDLE_MAX, QUEUE_LENGTH_MAX};
+use crate::limits::{CLOSE_WAIT_MAX, GROUP_LENGTH_MAX, LOG_PAGES_MAX, QUEUE_LENGTH_MAX};
 use crate::readers::Readers;
 
 /// How much was written since the store was opened.
@@ -345,10 +345,9 @@ impl Thread {
     /// Copies the log into the database when it has grown, after everyone has been answered. A reader that holds on to an
     /// old state holds this up, not the writes; the log grows meanwhile, and is cut when it starts over.
     fn checkpoint_when_due(&self) {
-        let pages_max = if self.jobs.is_empty() { LOG_PAGES_IDLE_MAX } else { LOG_PAGES_BUSY_MAX };
         let waiting = self.checkpoint("PRAGMA wal_checkpoint(NOOP)");
         let done = match waiting {
-            Ok(pages) if pages <= pages_max => Ok(pages),
+            Ok(pages) if pages <= LOG_PAGES_MAX => Ok(pages),
             Ok(_) => {
                 // Before: what a reader still sees is not copied. And behind: the log starts over when nobody reads in it.
                 self.have_readers_let_go();
