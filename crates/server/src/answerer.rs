@@ -1,7 +1,7 @@
 //! Whatever answers requests, as connections see it.
 //!
-//! One type for all of them, behind a pointer: HTTP/1 and HTTP/2 are then compiled once, in this crate and as fast as it is. What is
-//! generic is compiled where it is used first, once for each router, and in the program that uses it, most of which is made small.
+//! One type for all of them, behind a pointer: HTTP/1 and HTTP/2 are compiled once, in this crate and as fast as it is. Generic over
+//! what answers, they would be compiled for each of them, and in the program that names it, most of which is made small.
 
 use std::fmt;
 use std::pin::Pin;
