@@ -257,7 +257,7 @@ impl Thread {
 
     /// Runs, commits and answers a group. What is left in it afterwards has not been tried and has time to wait on.
     fn write_group(&mut self, group: &mut Vec<Job>) {
-        match self.set_lasts(group).and_then(|()| self.begin(group)) {
+        match self.set_synchronous(group).and_then(|()| self.begin(group)) {
             Ok(()) => {}
             Err(error) if failure::is_busy(&error) => return give_up_late(group, &Arc::new(error)),
             Err(error) => return fail_all(group, &Arc::new(error)),
@@ -284,7 +284,7 @@ impl Thread {
     /// `NORMAL` leaves out the sync of the log at a commit and no other: a checkpoint syncs the log before it copies from it, and
     /// a later commit with `FULL` syncs all of the log. What is lost with the power is the end of the log, never a part before it:
     /// <https://sqlite.org/pragma.html#pragma_synchronous>.
-    fn set_lasts(&mut self, group: &[Job]) -> rusqlite::Result<()> {
+    fn set_synchronous(&mut self, group: &[Job]) -> rusqlite::Result<()> {
         let must_sync = group.iter().any(|job| job.lasts == Lasts::ThroughPowerLoss);
         let (lasts, sql) = if must_sync {
             (Lasts::ThroughPowerLoss, "PRAGMA synchronous = FULL")

@@ -1,6 +1,6 @@
 //! What is around every request, whatever its route, in its order.
 //!
-//! One service and one future instead of a stack of layers: a layer boxes the rest of the way anew for each request, and so copies
+//! One function and one future instead of a stack of layers: a layer boxes the rest of the way anew for each request, and so copies
 //! the largest future of all handlers, which cost more than everything that is decided here. For the same reason the registry API is
 //! asked without a router in between; what its paths are is told by their beginning.
 
@@ -63,8 +63,8 @@ impl From<Router> for Routes {
     }
 }
 
-#[derive(Debug)]
-struct Shared {
+/// What belongs to every request, around the routes.
+struct Front {
     routes: Routes,
     ids: Arc<RequestIds>,
     metrics: RequestMetrics,
@@ -73,14 +73,14 @@ struct Shared {
 
 /// Puts what belongs to every request around the routes.
 pub fn front(routes: Routes, ids: Arc<RequestIds>, metrics: RequestMetrics, view: Arc<ViewSettings>) -> Answerer {
-    let shared = Arc::new(Shared { routes, ids, metrics, view });
+    let front = Arc::new(Front { routes, ids, metrics, view });
     Answerer::new(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { shared.answer(request).await }
+        let front = Arc::clone(&front);
+        async move { front.answer(request).await }
     })
 }
 
-impl Shared {
+impl Front {
     /// The log is around the checks, so that refused requests have their line too, and the view before the log, which tells the client
     /// by it.
     async fn answer(&self, mut request: Request<Body>) -> Response {

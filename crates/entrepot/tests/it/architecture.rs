@@ -137,23 +137,24 @@ fn only_the_server_serves_http_and_only_stores_speak_sql() {
 /// Cargo only warns, and only whoever builds what is given away.
 #[test]
 fn whatever_is_made_fast_in_what_is_given_away_is_in_the_program() {
-    let read = |name: &str| -> toml::Table {
-        std::fs::read_to_string(crates().parent().unwrap().join(name)).unwrap().parse().unwrap()
-    };
-    let locked = read("Cargo.lock");
+    let workspace = crates().parent().unwrap().to_owned();
+    let locked = read(&workspace.join("Cargo.lock"));
     let locked: BTreeSet<&str> =
         locked["package"].as_array().unwrap().iter().map(|package| package["name"].as_str().unwrap()).collect();
-    let fast = read("Cargo.toml")["profile"]["dist"]["package"].as_table().unwrap().clone();
+    let fast = read(&workspace.join("Cargo.toml"))["profile"]["dist"]["package"].as_table().unwrap().clone();
     let gone: Vec<&String> = fast.keys().filter(|name| !locked.contains(name.as_str())).collect();
     assert!(gone.is_empty(), "Cargo.toml makes crates fast that nothing depends on any more: {gone:?}");
     assert!(fast.contains_key("entrepot-server") && fast.contains_key("hyper"), "the way of a request is made fast");
 }
 
 fn dependencies(name: &str, table: &str) -> BTreeSet<String> {
-    let manifest = std::fs::read_to_string(crates().join(name).join("Cargo.toml")).unwrap();
-    let manifest: toml::Table = manifest.parse().unwrap();
+    let manifest = read(&crates().join(name).join("Cargo.toml"));
     let table = manifest.get(table).and_then(toml::Value::as_table).cloned().unwrap_or_default();
     table.keys().cloned().collect()
+}
+
+fn read(path: &Path) -> toml::Table {
+    std::fs::read_to_string(path).unwrap().parse().unwrap()
 }
 
 fn crates() -> PathBuf {
